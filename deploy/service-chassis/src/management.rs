@@ -1,0 +1,95 @@
+//! # Management port
+//!
+//! A port of its own for probes, beside the one that buyers use, so that a flood of orders cannot make an
+//! orchestrator believe that the service died. One worker is plenty.
+//!
+//! `GET /health/live` answers 200 as long as the process can answer at all; `GET /health/ready` answers 200 or
+//! 503. Both show the same JSON: every component with its reason, and the active alarms. Nothing may
+//! cache them. Anything else is a problem of RFC 9457.
+
+mod pages;
+mod readiness;
+
+use std::io;
+use std::net::SocketAddr;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use serde::Deserialize;
+
+use crate::alarms::Alarms;
+use crate::listening::ListenError;
+
+pub use readiness::{ComponentState, Readiness};
+
+/// Orchestrators poll every few seconds with one connection each: more than this is a mistake or an attack.
+const MOST_CONNECTIONS: usize = 64;
+const SECONDS_TO_STOP: u64 = 1;
+
+/// The settings of a service's section `[management]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagementSettings {
+    /// The address to listen on.
+    pub host: String,
+    /// The port to listen on; 0 takes any free one.
+    pub port: u16,
+}
+
+/// Why the management port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagementError {
+    /// The settings' host and port cannot be listened on.
+    #[error("cannot open the management port")]
+    Listen(#[source] ListenError),
+    /// The system does not say which port it gave.
+    #[error("the management port is bound to no address")]
+    NoAddress,
+}
+
+/// A management port that is bound, and answers once it runs.
+#[must_use = "it answers nothing until it runs"]
+pub struct ManagementServer {
+    address: SocketAddr,
+    server: Server,
+}
+
+/// Binds the management port. Needs a tokio runtime, which runs the server.
+pub fn bind(
+    settings: &ManagementSettings,
+    readiness: Readiness,
+    alarms: Alarms,
+) -> Result<ManagementServer, ManagementError> {
+    let health = web::Data::new(pages::Health { readiness, alarms });
+    let server = HttpServer::new(move || App::new().app_data(health.clone()).configure(pages::routes))
+        .workers(1)
+        .worker_max_blocking_threads(1)
+        .max_connections(MOST_CONNECTIONS)
+        // The service decides when it stops; the probes go on answering while it finishes.
+        .disable_signals()
+        .shutdown_timeout(SECONDS_TO_STOP)
+        .bind((settings.host.as_str(), settings.port))
+        .map_err(|cause| {
+            let refusal = ListenError::new("management", &settings.host, settings.port, cause);
+            ManagementError::Listen(refusal)
+        })?;
+    let address = server.addrs().first().copied().ok_or(ManagementError::NoAddress)?;
+    Ok(ManagementServer { address, server: server.run() })
+}
+
+impl ManagementServer {
+    /// Where it listens, with the port that the system gave where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it from elsewhere, once it runs.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Answers until it is stopped through its handle.
+    pub async fn run(self) -> io::Result<()> {
+        self.server.await
+    }
+}
