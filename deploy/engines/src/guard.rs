@@ -1,0 +1,156 @@
+//! # Guard: nothing stays behind, however we end
+//!
+//! A process killed by SIGKILL cleans nothing. So the first thing that is started is a guard: this same
+//! executable again, in a process group of its own (a terminal's Ctrl-C does not reach it), reading from a
+//! pipe whose other end only we hold. When the pipe ends, we have ended: the guard stops PostgreSQL (fast,
+//! then immediate), kills whatever else is in its group and removes the folders it was told of. The
+//! tests `a_killed_parent_leaves_no_process_and_no_folder` and `frozen_processes_end_too` prove it.
+//!
+//! **No list of process ids.** Every [`crate::child_process::ChildProcess`] is *born* into the guard's
+//! process group, so there is no moment in which one runs unseen, and an id that was given out again
+//! cannot be hit. The group is killed by a short-lived *sweeper* in a third group, as the guard itself is
+//! a member of its own.
+//!
+//! A folder is announced before it is made, for the same reason. One guard serves the whole process; it
+//! starts when first needed. Should the guard itself be killed, [`Guard::ended`] tells, and whoever owns
+//! the servers stops them in good order.
+
+mod ending;
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ChildStdin, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::this_executable;
+
+const GUARD: &str = "--engines-guard";
+const SWEEPER: &str = "--engines-sweeper";
+const READY: &str = "guarding";
+
+/// The first line of `main`: when this process was started as the guard or as the broker, it is that, and
+/// never returns.
+pub fn enter_if_asked() {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(role) = arguments.next() else { return };
+    if role == GUARD {
+        std::process::exit(ending::guard());
+    }
+    if role == SWEEPER {
+        std::process::exit(ending::sweep(arguments.collect::<Vec<OsString>>()));
+    }
+    if role == crate::kafka::BROKER {
+        std::process::exit(crate::kafka::serve_until_told_to_end());
+    }
+}
+
+/// Why there is no guard.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The executable could not be started again.
+    #[error("cannot start the guard process: {0}")]
+    Start(#[source] std::io::Error),
+    /// It started, but was no guard.
+    #[error("the guard process did not answer: main's first line must be engines::guard::enter_if_asked()")]
+    NotEntered,
+    /// It was killed, so nothing new may be started under it.
+    #[error("the guard process has ended: stop, and start again")]
+    Ended,
+}
+
+/// The process that outlives us for as long as it takes to clean up.
+#[derive(Debug)]
+pub struct Guard {
+    group: u32,
+    pipe: Mutex<Option<ChildStdin>>,
+    ended: watch::Receiver<bool>,
+}
+
+static OF_THIS_PROCESS: Mutex<Option<Arc<Guard>>> = Mutex::new(None);
+
+/// The guard of this process, started now if there is none yet.
+pub fn of_this_process() -> Result<Arc<Guard>, GuardError> {
+    let mut current = OF_THIS_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(guard) = current.as_ref() {
+        return if *guard.ended.borrow() { Err(GuardError::Ended) } else { Ok(Arc::clone(guard)) };
+    }
+    let guard = Arc::new(Guard::start()?);
+    *current = Some(Arc::clone(&guard));
+    Ok(guard)
+}
+
+/// Lets the guard go when everything under it was stopped in good order, and waits until it has gone.
+pub async fn dismiss() {
+    let guard = OF_THIS_PROCESS.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(guard) = guard {
+        guard.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        guard.ended().await;
+    }
+}
+
+impl Guard {
+    fn start() -> Result<Self, GuardError> {
+        if std::env::args_os().nth(1).is_some_and(|role| role == GUARD) {
+            // A main that does not enter would start itself without end.
+            return Err(GuardError::NotEntered);
+        }
+        let mut child = this_executable::command(GUARD)
+            .map_err(GuardError::Start)?
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(GuardError::Start)?;
+        let group = child.id();
+        let pipe = child.stdin.take();
+        let answer = child.stdout.take().and_then(|out| BufReader::new(out).lines().next());
+        let ready = matches!(answer, Some(Ok(line)) if line == READY);
+        let (tell, ended) = watch::channel(false);
+        std::thread::spawn(move || {
+            // An error means that somebody else has waited for it: gone either way.
+            drop(child.wait());
+            tell.send_replace(true);
+        });
+        if ready { Ok(Self { group, pipe: Mutex::new(pipe), ended }) } else { Err(GuardError::NotEntered) }
+    }
+
+    /// The process group that everything guarded is born into.
+    pub(crate) fn group(&self) -> Result<i32, GuardError> {
+        if *self.ended.borrow() {
+            return Err(GuardError::Ended);
+        }
+        i32::try_from(self.group).map_err(|_| GuardError::Ended)
+    }
+
+    /// From now on this folder goes when we go. Said before it is made.
+    pub(crate) fn protect(&self, folder: &Path) -> Result<(), GuardError> {
+        self.tell(b"protect ", folder).map_err(|_| GuardError::Ended)
+    }
+
+    /// The folder was removed by its owner.
+    pub(crate) fn release(&self, folder: &Path) {
+        // A guard that has ended holds nothing that must be released.
+        self.tell(b"release ", folder).ok();
+    }
+
+    /// Returns when the guard process has ended, which it does only when dismissed or killed.
+    pub async fn ended(&self) {
+        // The sender's thread cannot go without having said so.
+        self.ended.clone().wait_for(|ended| *ended).await.ok();
+    }
+
+    fn tell(&self, verb: &[u8], folder: &Path) -> std::io::Result<()> {
+        let line = [verb, folder.as_os_str().as_bytes(), b"\n"].concat();
+        match self.pipe.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(pipe) => pipe.write_all(&line),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}

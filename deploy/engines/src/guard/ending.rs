@@ -1,0 +1,154 @@
+//! # What the guard process does
+//!
+//! It waits for its pipe to end and then ends everything. It is deaf to the signals that a person or a
+//! terminal sends, holds no file but its pipe, and speaks to nobody once it has said that it is there.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process, kill_process_group};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{READY, SWEEPER};
+use crate::this_executable;
+
+const FAST: Duration = Duration::from_secs(5);
+/// PostgreSQL itself kills stragglers five seconds after an immediate shutdown began.
+const IMMEDIATE: Duration = Duration::from_secs(8);
+const REMOVAL: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(10);
+
+/// The guard's whole life; the number is its exit code.
+pub(super) fn guard() -> i32 {
+    let Ok(_deaf) = turn_deaf() else { return 1 };
+    if say_ready().is_err() {
+        return 1;
+    }
+    let folders = listen();
+    for folder in &folders {
+        stop_server_in(folder);
+    }
+    end_the_group(&folders)
+}
+
+/// Handlers that nobody reads from take the place of the deadly defaults.
+fn turn_deaf() -> std::io::Result<impl Drop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let entered = runtime.enter();
+    let mut heard = Vec::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
+        heard.push(signal(kind)?);
+    }
+    drop(entered);
+    Ok(Deaf { _heard: heard, _runtime: runtime })
+}
+
+struct Deaf {
+    _heard: Vec<tokio::signal::unix::Signal>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {}
+}
+
+fn say_ready() -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{READY}")?;
+    out.flush()
+}
+
+/// Returns the folders still protected when the pipe ended.
+fn listen() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for line in std::io::stdin().lock().split(b'\n') {
+        let Ok(line) = line else { break };
+        if let Some(folder) = line.strip_prefix(b"protect ") {
+            folders.push(PathBuf::from(OsStr::from_bytes(folder)));
+        } else if let Some(folder) = line.strip_prefix(b"release ") {
+            folders.retain(|kept| kept.as_os_str().as_bytes() != folder);
+        }
+    }
+    folders
+}
+
+fn stop_server_in(folder: &Path) {
+    let pid_file = crate::postgres::pid_file(folder);
+    let Some(server) = postmaster(&pid_file) else { return };
+    // A frozen server hears nothing before it runs again. What was not sent had nobody to go to.
+    kill_process(server, Signal::CONT).ok();
+    for (how, patience) in [(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE)] {
+        kill_process(server, how).ok();
+        if within(patience, || postmaster(&pid_file).is_none()) {
+            return;
+        }
+    }
+}
+
+/// The server named in the file, if it lives and is one of ours.
+fn postmaster(pid_file: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(pid_file).ok()?;
+    let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+    (getpgid(Some(pid)).ok()? == getpid()).then_some(pid)
+}
+
+/// Hands the rest to the sweeper: it kills this group, and with it this process.
+fn end_the_group(folders: &[PathBuf]) -> i32 {
+    let group = getpid();
+    let sweeper = this_executable::command(SWEEPER).and_then(|mut command| {
+        command
+            .arg(group.as_raw_nonzero().get().to_string())
+            .args(folders)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+    });
+    if let Ok(mut sweeper) = sweeper {
+        // Until the sweeper kills us, our id, which is the group's, cannot be given out again.
+        return i32::from(sweeper.wait().is_err());
+    }
+    for folder in folders {
+        remove(folder);
+    }
+    kill_process_group(group, Signal::KILL).ok();
+    1
+}
+
+/// The sweeper's whole life: arguments are the group and the folders.
+pub(super) fn sweep(arguments: Vec<OsString>) -> i32 {
+    let mut arguments = arguments.into_iter();
+    let group = arguments.next().and_then(|text| text.to_str()?.parse().ok()).and_then(Pid::from_raw);
+    let Some(group) = group else { return 2 };
+    kill_process_group(group, Signal::KILL).ok();
+    for folder in arguments {
+        remove(Path::new(&folder));
+    }
+    0
+}
+
+/// Processes that are just dying may still write into it, so once is not always enough.
+fn remove(folder: &Path) {
+    within(REMOVAL, || {
+        std::fs::remove_dir_all(folder).ok();
+        !folder.exists()
+    });
+}
+
+fn within(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    while !done() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(STEP);
+    }
+    true
+}
