@@ -1,0 +1,141 @@
+//! # Complete orders
+//!
+//! The one transaction: **lock, then look up, then decide**.
+//!
+//! 1. Lock the stock rows, then the coupon rows, each in the order of their ids, so that two transactions
+//!    never wait for each other in a circle.
+//! 2. Look up the request keys, in a statement of its own *after* the locks: a twin on another replica that was
+//!    about to commit holds the same stock row, so by now it is there to be seen.
+//! 3. Decide each request in its order, in plain Rust: stock check, coupon use, amounts.
+//! 4. Write stock, coupons, orders and lines, and register each order's event with the transaction.
+//!
+//! One refused order never fails its neighbours: refusals are results, not errors. Statements that do not need
+//! each other's answers are pipelined; the server runs them in the order in which they are polled here.
+
+use super::error::CheckoutError;
+use super::request::OrderRequest;
+use crate::domain::ids::OrderId;
+use crate::domain::order::{CompletedOrder, Counter};
+use crate::domain::stock::Shelf;
+use crate::outbox::message::order_completed;
+use crate::storage::error::DatabaseError;
+use crate::storage::orders::{self, NewOrder, RequestKey, StoredOrder};
+use crate::storage::transaction_completion::Transaction;
+use crate::storage::{Session, coupons, stock};
+use chrono::{DateTime, Utc};
+use futures_util::try_join;
+use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
+
+/// What became of one request.
+pub type Completed = Result<CompletedOrder, CheckoutError>;
+
+/// The rows that the decision needs, all locked where they can change.
+struct Locked {
+    counter: Counter,
+    stored: HashMap<RequestKey, StoredOrder>,
+    order_ids: Vec<OrderId>,
+}
+
+/// Completes, or refuses, each of `requests` in their order; the results are in the same order. No two requests
+/// may have the same [`RequestKey`]. `now` is asked once, after the locks were granted.
+///
+/// # Errors
+/// [`DatabaseError`]: nothing of any request is done.
+pub async fn complete_orders(
+    transaction: &mut Transaction,
+    requests: &[OrderRequest],
+    topic: &str,
+    now: impl Fn() -> DateTime<Utc>,
+) -> Result<Vec<Completed>, DatabaseError> {
+    let Locked { mut counter, mut stored, order_ids } = lock(transaction.session(), requests).await?;
+    let now = now();
+    let mut results = Vec::with_capacity(requests.len());
+    let mut bought = Vec::new();
+    for ((position, request), id) in requests.iter().enumerate().zip(order_ids) {
+        results.push(match stored.remove(&request.request_key()) {
+            Some(earlier) => answer_repeated(request, earlier),
+            None => counter
+                .complete(&request.basket, id, Uuid::now_v7(), now)
+                .map_err(CheckoutError::from)
+                .inspect(|_| bought.push(position)),
+        });
+    }
+    write(transaction.session(), &counter, requests, &results, &bought).await?;
+    for position in bought {
+        if let Ok(order) = &results[position] {
+            let trace = requests[position].trace.clone();
+            let message = order_completed(order, topic, trace);
+            transaction.publish(message.map_err(|error| DatabaseError::Refused(error.to_string()))?);
+        }
+    }
+    Ok(results)
+}
+
+async fn lock(session: &Session, requests: &[OrderRequest]) -> Result<Locked, DatabaseError> {
+    let baskets = || requests.iter().map(|request| &request.basket);
+    let product_ids: BTreeSet<i64> =
+        baskets().flat_map(|basket| &basket.items).map(|item| item.product_id.0).collect();
+    let coupon_ids: BTreeSet<i64> = baskets().filter_map(|basket| basket.coupon_id).map(|id| id.0).collect();
+    let product_ids: Vec<i64> = product_ids.into_iter().collect();
+    let coupon_ids: Vec<i64> = coupon_ids.into_iter().collect();
+    let user_ids: Vec<i64> = baskets().map(|basket| basket.user_id.0).collect();
+    let keys: Vec<&str> = requests.iter().map(|request| request.key.as_str()).collect();
+
+    let (stock, coupons, stored, order_ids) = try_join!(
+        stock::lock(session, &product_ids),
+        coupons::lock(session, &coupon_ids),
+        orders::by_request_keys(session, &user_ids, &keys),
+        orders::draw_ids(session, requests.len()),
+    )?;
+    let stored = orders::with_lines(session, stored).await?;
+    Ok(Locked {
+        counter: Counter::new(Shelf::new(stock), coupons),
+        stored: stored.into_iter().map(|stored| (stored.request_key.clone(), stored)).collect(),
+        order_ids,
+    })
+}
+
+fn answer_repeated(request: &OrderRequest, earlier: StoredOrder) -> Completed {
+    if earlier.fingerprint == request.fingerprint() {
+        Ok(earlier.order)
+    } else {
+        Err(CheckoutError::KeyReused)
+    }
+}
+
+async fn write(
+    session: &Session,
+    counter: &Counter,
+    requests: &[OrderRequest],
+    results: &[Completed],
+    bought: &[usize],
+) -> Result<(), DatabaseError> {
+    if bought.is_empty() {
+        return Ok(());
+    }
+    let (product_ids, on_hand): (Vec<i64>, Vec<i64>) =
+        counter.shelf.remaining().map(|(id, on_hand)| (id.0, on_hand)).unzip();
+    let (coupon_ids, used_by): (Vec<i64>, Vec<i64>) =
+        counter.used_coupons().map(|(coupon_id, order_id)| (coupon_id.0, order_id.0)).unzip();
+    let fingerprints: Vec<Vec<u8>> =
+        bought.iter().map(|&position| requests[position].fingerprint()).collect();
+    let new: Vec<NewOrder<'_>> = bought
+        .iter()
+        .zip(&fingerprints)
+        .filter_map(|(&position, fingerprint)| {
+            let order = results[position].as_ref().ok()?;
+            Some(NewOrder { order, request_key: &requests[position].key, fingerprint })
+        })
+        .collect();
+
+    let mark_used = async {
+        if coupon_ids.is_empty() { Ok(()) } else { coupons::mark_used(session, &coupon_ids, &used_by).await }
+    };
+    try_join!(
+        stock::write_remaining(session, &product_ids, &on_hand),
+        mark_used,
+        orders::insert(session, &new),
+    )?;
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! # Checkout errors
+//!
+//! Split by what the buyer can do: change the order, change the key, try again later, or ask again under the
+//! same key.
+
+use crate::domain::order::OrderRefusal;
+use crate::storage::error::DatabaseError;
+use thiserror::Error;
+
+/// Why there is no order to show.
+#[derive(Debug, Error)]
+pub enum CheckoutError {
+    /// This order cannot be completed; nothing was stored, and it may be tried again.
+    #[error(transparent)]
+    Refused(#[from] OrderRefusal),
+    /// Another request was completed under this key.
+    #[error("the request key was used for another request")]
+    KeyReused,
+    /// The database is away; nothing was stored.
+    #[error("not now: {0}")]
+    Unavailable(String),
+    /// The order may be complete or not; the same key tells.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// A defect; nothing was stored.
+    #[error("the order failed: {0}")]
+    Failed(String),
+}
+
+impl From<DatabaseError> for CheckoutError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => Self::Unavailable(error.to_string()),
+            DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! # Command line
+//!
+//! `order-service` serves; `order-service migrate` brings the database up to date; `order-service settings`
+//! shows what is in force and where each value came from.
+
+use crate::settings::{self, DEFAULTS, ENVIRONMENT_PREFIX, Settings};
+use crate::startup::{self, StartupError};
+use crate::storage::database::Database;
+use crate::storage::migrations::{self, MigrationError};
+use clap::{Parser, Subcommand};
+use service_chassis::command_line::{SettingsArguments, print_settings};
+use service_chassis::exit;
+use service_chassis::settings::SettingsError;
+use service_chassis::telemetry::{self, TelemetryError};
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use thiserror::Error;
+use tracing::info;
+
+const PROGRAM: &str = "order-service";
+
+#[derive(Parser)]
+#[command(name = PROGRAM, version, about = "Completes orders and publishes order-completed after commit")]
+struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM (this is what happens without a command)
+    Serve,
+    /// Bring the database's schema up to date, then exit
+    Migrate,
+    /// Show the settings in force and where each came from, then exit
+    Settings,
+}
+
+/// Why the program ends with a failure.
+#[derive(Debug, Error)]
+enum ProgramError {
+    #[error("the settings cannot be used")]
+    Settings(#[source] SettingsError),
+    #[error("logs cannot be set up")]
+    Telemetry(#[source] TelemetryError),
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] io::Error),
+    #[error("the settings cannot be shown")]
+    Show(#[source] io::Error),
+    #[error("the database cannot be migrated")]
+    Migrate(#[source] MigrationError),
+    #[error("the service cannot run")]
+    Serve(#[source] StartupError),
+}
+
+/// The program. The first argument is its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(answer) => return exit::usage(&answer),
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failure(PROGRAM, &error),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), ProgramError> {
+    let source = arguments.settings.source(DEFAULTS, ENVIRONMENT_PREFIX);
+    let loaded = settings::load(&source).map_err(ProgramError::Settings)?;
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if let Command::Settings = command {
+        return print_settings(&loaded.report).map_err(ProgramError::Show);
+    }
+    telemetry::init(&loaded.settings.log).map_err(ProgramError::Telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(loaded.settings.http.workers)
+        .enable_all()
+        .build()
+        .map_err(ProgramError::Runtime)?;
+    if let Command::Migrate = command {
+        runtime.block_on(migrate(loaded.settings)).map_err(ProgramError::Migrate)
+    } else {
+        runtime.block_on(startup::serve(loaded.settings)).map_err(ProgramError::Serve)
+    }
+}
+
+async fn migrate(settings: Settings) -> Result<(), MigrationError> {
+    let database = Database::new(&settings.database)?;
+    let applied = migrations::migrate(&database).await?;
+    if applied.is_empty() {
+        info!("the database is up to date");
+    }
+    for migration in applied {
+        info!("migration {migration} applied");
+    }
+    Ok(())
+}

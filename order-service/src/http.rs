@@ -1,0 +1,96 @@
+//! # HTTP
+//!
+//! What buyers and operators speak to. A handler turns a request into a call and a result into an answer; the
+//! rules are elsewhere. Every failure is a [`problem`]; every answer carries its request's id.
+//!
+//! - [`orders`]: place and read;
+//! - [`catalogue`]: products and coupons;
+//! - [`openapi`]: the description of all of it, `/openapi.json`, and a page to try it, `/docs`.
+
+pub mod catalogue;
+pub mod idempotency_key;
+pub mod json_body;
+pub mod openapi;
+pub mod orders;
+pub mod pages;
+pub mod problem;
+pub mod request_id;
+
+use self::problem::{Problem, ProblemType};
+use crate::checkout::Checkout;
+use crate::checkout::limits::OrderLimits;
+use crate::settings::HttpSettings;
+use actix_web::dev::Server;
+use actix_web::http::header::ALLOW;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+use std::io;
+use std::net::SocketAddr;
+
+/// Binds the buyers' port. The server answers once it is awaited.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn bind(
+    settings: &HttpSettings,
+    limits: OrderLimits,
+    checkout: Checkout,
+) -> io::Result<(Server, SocketAddr)> {
+    let body_limit = json_body::BodyLimit(settings.body_limit);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(body_limit)
+            .app_data(limits)
+            .app_data(web::Data::new(checkout.clone()))
+            .configure(routes)
+            .wrap(from_fn(request_id::answer_with_request_id))
+            .wrap(request_id::spans())
+    })
+    .workers(settings.workers)
+    .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+    .disable_signals()
+    .bind((settings.host.as_str(), settings.port))?;
+    let address = server.addrs().first().copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((server.run(), address))
+}
+
+fn routes(config: &mut ServiceConfig) {
+    config
+        .app_data(web::PathConfig::default().error_handler(|_, request| no_such_path(request).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| {
+            Problem::new(ProblemType::ValidationFailed, format!("the query string: {error}")).into()
+        }))
+        .service(resource("/orders", "POST").route(web::post().to(orders::place)))
+        .service(resource("/orders/{orderId}", "GET").route(web::get().to(orders::read)))
+        .service(
+            resource("/products", "GET, POST")
+                .route(web::get().to(catalogue::list_products))
+                .route(web::post().to(catalogue::create_product)),
+        )
+        .service(resource("/products/{productId}", "GET").route(web::get().to(catalogue::read_product)))
+        .service(
+            resource("/products/{productId}/restock", "POST")
+                .route(web::post().to(catalogue::restock_product)),
+        )
+        .service(resource("/coupons", "POST").route(web::post().to(catalogue::issue_coupon)))
+        .service(resource("/users/{userId}/coupons", "GET").route(web::get().to(catalogue::list_coupons)))
+        .configure(openapi::routes)
+        .default_service(web::to(|request: HttpRequest| async move {
+            Err::<HttpResponse, Problem>(no_such_path(&request))
+        }));
+}
+
+fn no_such_path(request: &HttpRequest) -> Problem {
+    let detail = format!("there is nothing at {}; /openapi.json tells what there is", request.path());
+    Problem::new(ProblemType::NotFound, detail)
+}
+
+fn resource(path: &str, allowed: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        let detail = format!("{} is not possible here, but {allowed} is", request.method());
+        Err::<HttpResponse, Problem>(
+            Problem::new(ProblemType::MethodNotAllowed, detail).with_header(ALLOW, allowed.to_owned()),
+        )
+    }))
+}

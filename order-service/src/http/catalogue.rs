@@ -1,0 +1,255 @@
+//! # Catalogue
+//!
+//! What can be bought, and the coupons that make it cheaper.
+
+use super::json_body::JsonBody;
+use super::orders::database_problem;
+use super::pages::{Page, PageQuery};
+use super::problem::{Problem, ProblemType};
+use crate::checkout::Checkout;
+use crate::checkout::limits::OrderLimits;
+use crate::domain::coupon::Coupon;
+use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
+use crate::domain::money::Money;
+use crate::storage::stock::Restock;
+use crate::storage::{coupons, products, stock};
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpResponse, web};
+use chrono::{DateTime, Utc};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use shared_messages::OccurredAt;
+use utoipa::ToSchema;
+
+/// A product to be sold.
+#[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[garde(context(OrderLimits))]
+pub struct CreateProduct {
+    /// Its name, 1 to 200 characters.
+    #[garde(length(chars, min = 1, max = 200), custom(storable))]
+    #[schema(example = "Ring light", min_length = 1, max_length = 200)]
+    name: String,
+    /// The price of one piece in minor units.
+    #[garde(skip)]
+    #[schema(example = 1500)]
+    price: Money,
+    /// Pieces on hand.
+    #[garde(range(min = 0))]
+    #[schema(example = 100, minimum = 0)]
+    stock: i64,
+}
+
+/// Pieces that have arrived.
+#[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[garde(context(OrderLimits))]
+pub struct RestockProduct {
+    /// How many.
+    #[garde(range(min = 1))]
+    #[schema(example = 10, minimum = 1)]
+    quantity: i64,
+}
+
+/// A product.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    product_id: ProductId,
+    name: String,
+    price: Money,
+    stock: i64,
+}
+
+/// A coupon to be issued.
+#[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[garde(context(OrderLimits))]
+pub struct IssueCoupon {
+    /// Who may use it.
+    #[garde(range(min = 1))]
+    #[schema(example = 1)]
+    user_id: i64,
+    /// What it takes off one order, in minor units.
+    #[garde(custom(worth_something))]
+    #[schema(example = 500, minimum = 1)]
+    discount_amount: Money,
+    /// When it expires; never when it is not said.
+    #[garde(skip)]
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// A coupon.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCoupon {
+    coupon_id: CouponId,
+    user_id: UserId,
+    discount_amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<OccurredAt>,
+    status: CouponStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_by_order_id: Option<OrderId>,
+}
+
+/// Whether a coupon can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CouponStatus {
+    /// It can.
+    Usable,
+    /// An order used it.
+    Used,
+    /// Its time is over.
+    Expired,
+}
+
+/// Creates a product
+#[utoipa::path(
+    post, path = "/products", tag = "catalogue", request_body = CreateProduct,
+    responses((status = 201, description = "the product", body = Product, headers(("Location" = String))))
+)]
+pub async fn create_product(
+    checkout: web::Data<Checkout>,
+    JsonBody(new): JsonBody<CreateProduct>,
+) -> Result<HttpResponse, Problem> {
+    let CreateProduct { name, price, stock } = new;
+    let product = products::create(&checkout.database, name, price, stock).await.map_err(database_problem)?;
+    let location = format!("/products/{}", product.id);
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(Product::from(product)))
+}
+
+/// Lists the products
+#[utoipa::path(
+    get, path = "/products", tag = "catalogue", params(PageQuery),
+    responses((status = 200, description = "a page of products", body = Page<Product>))
+)]
+pub async fn list_products(
+    checkout: web::Data<Checkout>,
+    query: web::Query<PageQuery>,
+) -> Result<HttpResponse, Problem> {
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let found = products::list(&mut session, query.after(), query.limit()).await.map_err(database_problem)?;
+    let items = found.into_iter().map(Product::from).collect();
+    Ok(HttpResponse::Ok().json(Page::new(items, *query, |product: &Product| product.product_id.0)))
+}
+
+/// Reads a product
+#[utoipa::path(
+    get, path = "/products/{productId}", tag = "catalogue", params(("productId" = i64, Path)),
+    responses(
+        (status = 200, description = "the product", body = Product),
+        (status = 404, description = "there is no such product", content_type = "application/problem+json"),
+    )
+)]
+pub async fn read_product(
+    checkout: web::Data<Checkout>,
+    id: web::Path<i64>,
+) -> Result<HttpResponse, Problem> {
+    let id = ProductId(id.into_inner());
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let product = products::read(&mut session, id).await.map_err(database_problem)?;
+    Ok(HttpResponse::Ok().json(Product::from(product.ok_or_else(|| no_such_product(id))?)))
+}
+
+/// Adds pieces to a product's stock
+#[utoipa::path(
+    post, path = "/products/{productId}/restock", tag = "catalogue", request_body = RestockProduct,
+    params(("productId" = i64, Path)),
+    responses(
+        (status = 200, description = "the product", body = Product),
+        (status = 404, description = "there is no such product", content_type = "application/problem+json"),
+        (status = 422, description = "not valid, or more than a number holds", content_type = "application/problem+json"),
+    )
+)]
+pub async fn restock_product(
+    checkout: web::Data<Checkout>,
+    id: web::Path<i64>,
+    JsonBody(arrived): JsonBody<RestockProduct>,
+) -> Result<HttpResponse, Problem> {
+    let id = ProductId(id.into_inner());
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    match stock::restock(&mut session, id, arrived.quantity).await.map_err(database_problem)? {
+        Restock::Restocked => {}
+        Restock::UnknownProduct => return Err(no_such_product(id)),
+        Restock::TooMuch => {
+            let detail = format!("product {id} would have more pieces than a number holds");
+            return Err(Problem::new(ProblemType::AmountTooLarge, detail).with("productId", id.0));
+        }
+    }
+    let product = products::read(&mut session, id).await.map_err(database_problem)?;
+    Ok(HttpResponse::Ok().json(Product::from(product.ok_or_else(|| no_such_product(id))?)))
+}
+
+/// Issues a coupon
+#[utoipa::path(
+    post, path = "/coupons", tag = "catalogue", request_body = IssueCoupon,
+    responses((status = 201, description = "the coupon", body = IssuedCoupon))
+)]
+pub async fn issue_coupon(
+    checkout: web::Data<Checkout>,
+    JsonBody(new): JsonBody<IssueCoupon>,
+) -> Result<HttpResponse, Problem> {
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let issued = coupons::issue(&mut session, UserId(new.user_id), new.discount_amount, new.expires_at);
+    let coupon = issued.await.map_err(database_problem)?;
+    Ok(HttpResponse::Created().json(IssuedCoupon::from(coupon)))
+}
+
+/// Lists a user's coupons
+#[utoipa::path(
+    get, path = "/users/{userId}/coupons", tag = "catalogue", params(("userId" = i64, Path), PageQuery),
+    responses((status = 200, description = "a page of coupons", body = Page<IssuedCoupon>))
+)]
+pub async fn list_coupons(
+    checkout: web::Data<Checkout>,
+    user_id: web::Path<i64>,
+    query: web::Query<PageQuery>,
+) -> Result<HttpResponse, Problem> {
+    let user_id = UserId(user_id.into_inner());
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let found = coupons::by_user(&mut session, user_id, query.after(), query.limit());
+    let items = found.await.map_err(database_problem)?.into_iter().map(IssuedCoupon::from).collect();
+    Ok(HttpResponse::Ok().json(Page::new(items, *query, |coupon: &IssuedCoupon| coupon.coupon_id.0)))
+}
+
+impl From<products::Product> for Product {
+    fn from(product: products::Product) -> Self {
+        let products::Product { id, name, price, stock } = product;
+        Self { product_id: id, name, price, stock }
+    }
+}
+
+impl From<Coupon> for IssuedCoupon {
+    fn from(coupon: Coupon) -> Self {
+        let status = match coupon.expires_at {
+            _ if coupon.used_by.is_some() => CouponStatus::Used,
+            Some(at) if at <= Utc::now() => CouponStatus::Expired,
+            Some(_) | None => CouponStatus::Usable,
+        };
+        Self {
+            coupon_id: coupon.id,
+            user_id: coupon.user_id,
+            discount_amount: coupon.discount,
+            expires_at: coupon.expires_at.map(OccurredAt::from_datetime),
+            status,
+            used_by_order_id: coupon.used_by,
+        }
+    }
+}
+
+fn no_such_product(id: ProductId) -> Problem {
+    Problem::new(ProblemType::ProductNotFound, format!("there is no product {id}"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of a validation rule")]
+fn worth_something(discount: &Money, _limits: &OrderLimits) -> garde::Result {
+    if *discount > Money::ZERO { Ok(()) } else { Err(garde::Error::new("must be at least 1")) }
+}
+
+/// PostgreSQL's text holds every character but one.
+fn storable(name: &str, _limits: &OrderLimits) -> garde::Result {
+    if name.contains('\0') { Err(garde::Error::new("must not contain the character NUL")) } else { Ok(()) }
+}

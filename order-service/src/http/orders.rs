@@ -1,0 +1,255 @@
+//! # Orders
+//!
+//! `POST /orders` completes an order, `GET /orders/{orderId}` reads it.
+
+use super::idempotency_key;
+use super::json_body::JsonBody;
+use super::problem::{Problem, ProblemType};
+use crate::checkout::Checkout;
+use crate::checkout::error::CheckoutError;
+use crate::checkout::limits::OrderLimits;
+use crate::checkout::request::OrderRequest;
+use crate::domain::coupon::CouponRefusal;
+use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
+use crate::domain::money::Money;
+use crate::domain::order::{Basket, CompletedOrder, OrderItem, OrderRefusal};
+use crate::storage::error::DatabaseError;
+use crate::storage::orders;
+use actix_web::http::header::{LOCATION, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, web};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use shared_messages::OccurredAt;
+use shared_messages::headers::{TRACEPARENT, TRACESTATE, TraceContext};
+use tracing::{error, info, warn};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a buyer sends.
+#[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[garde(context(OrderLimits as ctx))]
+pub struct PlaceOrder {
+    /// The buyer.
+    #[garde(range(min = 1))]
+    #[schema(example = 1)]
+    user_id: i64,
+    /// What is bought.
+    #[garde(length(min = 1, max = ctx.max_lines), dive)]
+    items: Vec<PlaceOrderItem>,
+    /// A coupon of this user.
+    #[garde(range(min = 1))]
+    coupon_id: Option<i64>,
+}
+
+/// A quantity of one product.
+#[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[garde(context(OrderLimits as ctx))]
+pub struct PlaceOrderItem {
+    /// The product.
+    #[garde(range(min = 1))]
+    #[schema(example = 1)]
+    product_id: i64,
+    /// How many pieces.
+    #[garde(range(min = 1, max = ctx.max_quantity))]
+    #[schema(example = 2, minimum = 1)]
+    quantity: u32,
+}
+
+/// A completed order. Amounts are in minor units.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    order_id: OrderId,
+    user_id: UserId,
+    #[schema(value_type = String, example = "COMPLETED")]
+    status: &'static str,
+    lines: Vec<OrderLine>,
+    total_amount: Money,
+    discount_amount: Money,
+    paid_amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon_id: Option<CouponId>,
+    #[schema(value_type = String, format = DateTime, example = "2025-05-29T01:43:46.137371Z")]
+    completed_at: OccurredAt,
+    event_id: Uuid,
+}
+
+/// A line of an order.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderLine {
+    product_id: ProductId,
+    quantity: u32,
+    unit_price: Money,
+    line_amount: Money,
+}
+
+/// Completes an order
+///
+/// Stock check, coupon use and the order itself are one transaction. A repeat with the same `Idempotency-Key` and
+/// the same body is answered with the order that the first one bought.
+#[utoipa::path(
+    post, path = "/orders", tag = "orders", request_body = PlaceOrder,
+    params(("Idempotency-Key" = Option<String>, Header, description = "names the request: a repeat buys once")),
+    responses(
+        (status = 201, description = "the order is complete", body = Order, headers(("Location" = String))),
+        (status = 400, description = "malformed JSON or key", content_type = "application/problem+json"),
+        (status = 403, description = "the coupon is another user's", content_type = "application/problem+json"),
+        (status = 409, description = "out of stock, coupon used or expired", content_type = "application/problem+json"),
+        (status = 422, description = "not valid, unknown product or coupon, or the key was used for another request", content_type = "application/problem+json"),
+        (status = 503, description = "not available, or the outcome is unknown: repeat with the same key", content_type = "application/problem+json"),
+    )
+)]
+pub async fn place(
+    request: HttpRequest,
+    checkout: web::Data<Checkout>,
+    JsonBody(order): JsonBody<PlaceOrder>,
+) -> Result<HttpResponse, Problem> {
+    let sent_key = idempotency_key::from_request(&request)?;
+    let key = sent_key.unwrap_or_else(OrderRequest::made_key);
+    let order = OrderRequest { basket: order.into_basket(), key: key.clone(), trace: trace_of(&request) };
+    let completed = checkout.complete(order).await.map_err(|error| problem_of(error, &key))?;
+    info!(
+        order.id = completed.id.0,
+        event.id = %completed.event_id,
+        "order {} completed: {} lines, {} to pay", completed.id, completed.lines.len(), completed.paid()
+    );
+    let location = format!("/orders/{}", completed.id);
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(Order::from(completed)))
+}
+
+/// Reads an order
+#[utoipa::path(
+    get, path = "/orders/{orderId}", tag = "orders", params(("orderId" = i64, Path)),
+    responses(
+        (status = 200, description = "the order", body = Order),
+        (status = 404, description = "there is no such order", content_type = "application/problem+json"),
+    )
+)]
+pub async fn read(checkout: web::Data<Checkout>, id: web::Path<i64>) -> Result<HttpResponse, Problem> {
+    let id = OrderId(id.into_inner());
+    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let order = orders::read(&mut session, id).await.map_err(database_problem)?;
+    let not_found = || Problem::new(ProblemType::OrderNotFound, format!("there is no order {id}"));
+    Ok(HttpResponse::Ok().json(Order::from(order.ok_or_else(not_found)?)))
+}
+
+impl PlaceOrder {
+    fn into_basket(self) -> Basket {
+        let item = |item: PlaceOrderItem| OrderItem {
+            product_id: ProductId(item.product_id),
+            quantity: item.quantity,
+        };
+        Basket {
+            user_id: UserId(self.user_id),
+            items: self.items.into_iter().map(item).collect(),
+            coupon_id: self.coupon_id.map(CouponId),
+        }
+    }
+}
+
+impl From<CompletedOrder> for Order {
+    fn from(order: CompletedOrder) -> Self {
+        let line = |line: &crate::domain::order::OrderLine| OrderLine {
+            product_id: line.product_id,
+            quantity: line.quantity,
+            unit_price: line.unit_price,
+            line_amount: line.line_amount,
+        };
+        Self {
+            order_id: order.id,
+            user_id: order.user_id,
+            status: "COMPLETED",
+            lines: order.lines.iter().map(line).collect(),
+            total_amount: order.total,
+            discount_amount: order.discount,
+            paid_amount: order.paid(),
+            coupon_id: order.coupon_id,
+            completed_at: OccurredAt::from_datetime(order.completed_at),
+            event_id: order.event_id,
+        }
+    }
+}
+
+/// The caller's W3C trace context, when it is one. A malformed one is left out, as the standard says.
+fn trace_of(request: &HttpRequest) -> Option<TraceContext> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    TraceContext::new(header(TRACEPARENT)?, header(TRACESTATE).map(str::to_owned)).ok()
+}
+
+fn problem_of(error: CheckoutError, key: &str) -> Problem {
+    match error {
+        CheckoutError::Refused(refusal) => refusal_problem(refusal),
+        CheckoutError::KeyReused => Problem::new(
+            ProblemType::IdempotencyKeyReused,
+            "this Idempotency-Key has bought another order; send another key",
+        ),
+        CheckoutError::Unavailable(cause) => {
+            warn!(cause, "an order was not completed, the database is not available: {cause}");
+            Problem::unavailable()
+        }
+        CheckoutError::OutcomeUnknown(cause) => {
+            warn!(cause, "the outcome of an order is unknown: {cause}");
+            let detail = "the order may be complete; repeat the request with this Idempotency-Key to know";
+            Problem::new(ProblemType::OutcomeUnknown, detail)
+                .with("idempotencyKey", key)
+                .with_header(RETRY_AFTER, "1".to_owned())
+        }
+        CheckoutError::Failed(cause) => {
+            error!(cause, "an order failed: {cause}");
+            Problem::internal()
+        }
+    }
+}
+
+fn refusal_problem(refusal: OrderRefusal) -> Problem {
+    let detail = refusal.to_string();
+    match refusal {
+        OrderRefusal::UnknownProduct(id) => {
+            Problem::new(ProblemType::UnknownProduct, detail).with("productId", id.0)
+        }
+        OrderRefusal::OutOfStock(shortage) => Problem::new(ProblemType::OutOfStock, detail)
+            .with("productId", shortage.product_id.0)
+            .with("wanted", shortage.wanted)
+            .with("left", shortage.left),
+        OrderRefusal::Coupon { id, refusal } => coupon_problem(id, refusal),
+        OrderRefusal::Amount(_) => Problem::new(ProblemType::AmountTooLarge, detail),
+    }
+}
+
+fn coupon_problem(id: CouponId, refusal: CouponRefusal) -> Problem {
+    let problem = match refusal {
+        CouponRefusal::Unknown => {
+            Problem::new(ProblemType::UnknownCoupon, format!("there is no coupon {id}"))
+        }
+        CouponRefusal::NotYours => {
+            Problem::new(ProblemType::CouponNotYours, format!("coupon {id} belongs to another user"))
+        }
+        CouponRefusal::Used => {
+            Problem::new(ProblemType::CouponUsed, format!("coupon {id} was used by an order"))
+        }
+        CouponRefusal::Expired { at } => {
+            let at = OccurredAt::from_datetime(at).to_string();
+            Problem::new(ProblemType::CouponExpired, format!("coupon {id} expired at {at}"))
+                .with("expiredAt", at)
+        }
+    };
+    problem.with("couponId", id.0)
+}
+
+/// The answer to a failed read or a failed change of the catalogue.
+#[expect(clippy::needless_pass_by_value, reason = "it ends the error's way: `map_err(database_problem)`")]
+pub(super) fn database_problem(error: DatabaseError) -> Problem {
+    match error {
+        DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => {
+            warn!(error = %error, "a request was not answered: {error}");
+            Problem::unavailable()
+        }
+        DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => {
+            error!(error = %error, "a request failed: {error}");
+            Problem::internal()
+        }
+    }
+}

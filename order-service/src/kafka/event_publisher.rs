@@ -1,0 +1,168 @@
+//! # Event publisher
+//!
+//! An idempotent producer with `acks=all`. Every event that was accepted gets exactly one [`Delivery`], which
+//! says that Kafka has it, or that it may or may not have it: a failure is never taken for "not written", and the
+//! event is sent again under the same id.
+//!
+//! The partitioner is Java's (`murmur2_random`), so a key lands where other producers of the topic put it.
+
+use crate::outbox::message::PendingMessage;
+use crate::settings::KafkaSettings;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use std::sync::Mutex;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, info, warn};
+
+/// What became of an event that was sent.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The row it came from.
+    pub seq: i64,
+    /// `Err`: Kafka may have it or not, with the cause.
+    pub result: Result<(), KafkaError>,
+}
+
+/// Why an event was not accepted for sending.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The producer's queue is full for now.
+    #[error("the producer's queue is full")]
+    QueueFull,
+    /// This producer accepts nothing any more and must be replaced.
+    #[error("the producer has failed for good: {0}")]
+    Fatal(String),
+    /// This event is refused.
+    #[error("the event is refused: {0}")]
+    Refused(KafkaError),
+}
+
+/// The settings make no producer.
+#[derive(Debug, Error)]
+#[error("librdkafka refuses the settings: {0}")]
+pub struct PublisherError(#[from] KafkaError);
+
+/// Sends events and reports their deliveries.
+pub struct EventPublisher {
+    producer: ThreadedProducer<Context>,
+}
+
+impl EventPublisher {
+    /// Connects in the background; deliveries are reported to `deliveries` in any order.
+    ///
+    /// # Errors
+    /// [`PublisherError`].
+    pub fn new(
+        settings: &KafkaSettings,
+        deliveries: UnboundedSender<Delivery>,
+    ) -> Result<Self, PublisherError> {
+        let mut config = ClientConfig::new();
+        // What an operator may change comes first, what the promise rests on cannot be changed.
+        config
+            .set("client.id", "order-service")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "2")
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("reconnect.backoff.max.ms", "2000");
+        for (name, value) in settings.properties.iter() {
+            config.set(name, value);
+        }
+        config
+            .set("bootstrap.servers", &settings.bootstrap_servers)
+            .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        let context = Context { deliveries, unreachable: Mutex::new(false) };
+        Ok(Self { producer: config.create_with_context(context)? })
+    }
+
+    /// Hands an event to the producer.
+    ///
+    /// # Errors
+    /// [`SendError`]: it was not accepted, and there will be no delivery for it.
+    pub fn send(&self, pending: &PendingMessage) -> Result<(), SendError> {
+        let message = &pending.message;
+        let opaque = usize::try_from(pending.seq).map_err(|_| {
+            SendError::Refused(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))
+        })?;
+        let headers = message
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+        let record = BaseRecord::with_opaque_to(&message.topic, opaque)
+            .key(&message.key)
+            .payload(&message.payload)
+            .headers(headers);
+        self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => SendError::QueueFull,
+            Some(RDKafkaErrorCode::Fatal) => SendError::Fatal(error.to_string()),
+            _ => SendError::Refused(error),
+        })
+    }
+
+    /// Why this producer must be replaced, if it must.
+    pub fn fatal_error(&self) -> Option<String> {
+        self.producer.client().fatal_error().map(|(code, text)| format!("{code}: {text}"))
+    }
+
+    /// Waits until every event has its delivery, at most `timeout`. Blocks the thread.
+    ///
+    /// # Errors
+    /// Some events have none.
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.producer.flush(timeout)
+    }
+}
+
+struct Context {
+    deliveries: UnboundedSender<Delivery>,
+    unreachable: Mutex<bool>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(kafka.level = ?level, kafka.facility = facility, "librdkafka: {message}");
+    }
+
+    /// Every broker repeats its error with every attempt; one line when Kafka goes away is enough.
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            debug!(error = %error, "kafka: {reason}");
+        } else if self.turned(true) {
+            warn!("no kafka broker can be reached; orders go on, their events wait: {reason}");
+        }
+    }
+}
+
+impl Context {
+    /// Whether reachability has changed with this news.
+    fn turned(&self, unreachable: bool) -> bool {
+        let mut before = self.unreachable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *before, unreachable) != unreachable
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
+        if result.is_ok() && self.turned(false) {
+            info!("kafka acknowledges events again");
+        }
+        // A relay that is gone needs no news; the rows are still in the table.
+        if let Ok(seq) = i64::try_from(opaque) {
+            drop(self.deliveries.send(Delivery { seq, result }));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! # Settings
+//!
+//! `config/default.toml` is the documentation: every setting with its default and why. It is compiled in.
+
+use crate::checkout::limits::OrderLimits;
+use serde::Deserialize;
+use service_chassis::management::ManagementSettings;
+use service_chassis::settings::{
+    DatabaseUrl, Loaded, Properties, SettingsError, SettingsReport, SettingsSource,
+};
+use service_chassis::telemetry::LogSettings;
+use std::time::Duration;
+
+/// The commented default file.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+/// The prefix of environment variables.
+pub const ENVIRONMENT_PREFIX: &str = "ORDER_SERVICE";
+/// Properties of librdkafka that the service's promise rests on.
+const FIXED_PROPERTIES: [&str; 10] = [
+    "acks",
+    "request.required.acks",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "delivery.timeout.ms",
+    "message.timeout.ms",
+    "enable.idempotence",
+    "partitioner",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+];
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The buyers' port.
+    pub http: HttpSettings,
+    /// The probes' port.
+    pub management: ManagementSettings,
+    /// PostgreSQL.
+    pub database: DatabaseSettings,
+    /// Limits of an order.
+    pub orders: OrderSettings,
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// The relay.
+    pub relay: RelaySettings,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// Section `http`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Threads.
+    pub workers: usize,
+    /// Largest request body, bytes.
+    pub body_limit: usize,
+    /// Time to finish after SIGTERM.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+}
+
+/// Section `database`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// Connections for requests.
+    pub pool_size: usize,
+    /// Wait for a connection.
+    #[serde(with = "humantime_serde")]
+    pub acquire_timeout: Duration,
+    /// Wait for a lock.
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
+    /// Longest statement.
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
+    /// Longest silence inside a transaction.
+    #[serde(with = "humantime_serde")]
+    pub idle_in_transaction_timeout: Duration,
+}
+
+/// Section `orders`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderSettings {
+    /// Most lines.
+    pub max_lines: usize,
+    /// Most pieces in a line.
+    pub max_quantity: u32,
+    /// When the buyer is told that the outcome is unknown.
+    #[serde(with = "humantime_serde")]
+    pub answer_timeout: Duration,
+}
+
+/// Section `kafka`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// Some brokers.
+    pub bootstrap_servers: String,
+    /// The topic of `order-completed`.
+    pub topic: String,
+    /// When an event counts as not acknowledged.
+    #[serde(with = "humantime_serde")]
+    pub delivery_timeout: Duration,
+    /// Handed to librdkafka as it is.
+    #[serde(default)]
+    pub properties: Properties,
+}
+
+/// Section `relay`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelaySettings {
+    /// Whether this instance publishes.
+    pub enabled: bool,
+    /// Rows of one read.
+    pub batch_rows: i64,
+    /// Bytes of payload of one read.
+    pub batch_bytes: i64,
+    /// Longest rest.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// Most events on their way.
+    pub max_in_flight: usize,
+    /// Most bytes of payload on their way.
+    pub max_in_flight_bytes: usize,
+    /// When an event is left behind.
+    #[serde(with = "humantime_serde")]
+    pub straggler_after: Duration,
+    /// Longest wait for the last acknowledgements.
+    #[serde(with = "humantime_serde")]
+    pub flush_timeout: Duration,
+}
+
+impl OrderSettings {
+    /// What a request is validated against.
+    pub fn limits(self) -> OrderLimits {
+        OrderLimits { max_lines: self.max_lines, max_quantity: self.max_quantity }
+    }
+}
+
+/// Loads the settings and checks the rules between them.
+///
+/// # Errors
+/// [`SettingsError`] names the key, its origin and what is wrong.
+pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> {
+    let loaded = service_chassis::settings::load::<Settings>(source)?;
+    check(&loaded.settings, &loaded.report)?;
+    Ok(loaded)
+}
+
+fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsError> {
+    let Settings { http, database, orders, kafka, relay, .. } = settings;
+    let must =
+        |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
+    must(http.workers > 0, "http.workers", "must be at least 1")?;
+    must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
+    must(database.pool_size > 0, "database.pool_size", "must be at least 1")?;
+    for (timeout, key) in [
+        (database.acquire_timeout, "database.acquire_timeout"),
+        (database.lock_timeout, "database.lock_timeout"),
+        (database.statement_timeout, "database.statement_timeout"),
+        (database.idle_in_transaction_timeout, "database.idle_in_transaction_timeout"),
+        (orders.answer_timeout, "orders.answer_timeout"),
+        (relay.poll_interval, "relay.poll_interval"),
+        (relay.straggler_after, "relay.straggler_after"),
+    ] {
+        must(timeout >= Duration::from_millis(1), key, "must be at least 1ms: 0 would switch it off")?;
+        must(timeout <= Duration::from_hours(1), key, "must be at most 1h")?;
+    }
+    must(
+        database.lock_timeout <= database.statement_timeout,
+        "database.lock_timeout",
+        "must not be longer than database.statement_timeout, which would always strike first",
+    )?;
+    must(orders.max_lines > 0, "orders.max_lines", "must be at least 1")?;
+    must((1..=1_000_000).contains(&orders.max_quantity), "orders.max_quantity", "must be from 1 to 1000000")?;
+    must(!kafka.topic.trim().is_empty(), "kafka.topic", "must name a topic")?;
+    must(!kafka.bootstrap_servers.trim().is_empty(), "kafka.bootstrap_servers", "must name a broker")?;
+    must(
+        kafka.delivery_timeout >= Duration::from_secs(1),
+        "kafka.delivery_timeout",
+        "must be at least 1s: a shorter one gives up events that are still on their way",
+    )?;
+    for (property, _) in kafka.properties.iter() {
+        let reason = "cannot be changed: the promise that no event is lost rests on it";
+        must(!FIXED_PROPERTIES.contains(&property), &format!("kafka.properties.{property}"), reason)?;
+    }
+    must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
+    must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;
+    must(
+        (1..=50_000).contains(&relay.max_in_flight),
+        "relay.max_in_flight",
+        "must be from 1 to 50000, half of what the producer's queue takes",
+    )?;
+    must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use service_chassis::exit::sentence;
+    use service_chassis::settings::load_with_environment;
+    use std::ffi::OsString;
+
+    fn load(variable: &str, value: &str) -> Result<(), SettingsError> {
+        let source =
+            SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
+        let variable = (OsString::from(format!("ORDER_SERVICE__{variable}")), OsString::from(value));
+        let loaded = load_with_environment::<Settings>(&source, [variable])?;
+        check(&loaded.settings, &loaded.report)
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_keep_their_own_rules() {
+        load("HTTP__PORT", "0").unwrap();
+    }
+
+    #[test]
+    fn a_broken_rule_names_the_key_its_origin_and_the_reason() {
+        for (variable, value, key) in [
+            ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
+            ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
+            ("DATABASE__POOL_SIZE", "0", "database.pool_size"),
+            ("ORDERS__MAX_QUANTITY", "0", "orders.max_quantity"),
+            ("RELAY__MAX_IN_FLIGHT", "1000000", "relay.max_in_flight"),
+            ("KAFKA__TOPIC", " ", "kafka.topic"),
+        ] {
+            let told = sentence(&load(variable, value).unwrap_err());
+            assert!(told.contains(key) && told.contains(&format!("ORDER_SERVICE__{variable}")), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_the_promise_rests_on_cannot_be_set() {
+        for property in ["ACKS", "ENABLE__IDEMPOTENCE", "PARTITIONER"] {
+            let told = sentence(&load(&format!("KAFKA__PROPERTIES__{property}"), "1").unwrap_err());
+            assert!(told.contains("no event is lost"), "{told}");
+        }
+        load("KAFKA__PROPERTIES__LINGER__MS", "5").unwrap();
+    }
+}

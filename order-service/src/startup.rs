@@ -1,0 +1,241 @@
+//! # Startup
+//!
+//! Puts the service together and takes it apart: [`Service::build`] binds its ports and starts the relay, then
+//! [`Service::run_until_stopped`] serves until the stop signal.
+//!
+//! The database may come later than the service: it waits, visibly. The end is in the data's order: no new
+//! requests, running ones finish, their transactions commit, the relay flushes.
+
+use crate::checkout::Checkout;
+use crate::http;
+use crate::kafka::event_publisher::PublisherError;
+use crate::outbox::relay::Relay;
+use crate::outbox::wake_up::WakeUp;
+use crate::settings::{DatabaseSettings, HttpSettings, Settings};
+use crate::storage::database::Database;
+use crate::storage::error::DatabaseError;
+use crate::storage::migrations::{self, MigrationError};
+use actix_web::dev::Server;
+use service_chassis::alarms::Alarms;
+use service_chassis::listening::ListenError;
+use service_chassis::management::{self, ManagementError, Readiness};
+use service_chassis::stop::StopSignals;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+const DATABASE: &str = "database";
+const DATABASE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the service cannot start, or had to give up.
+#[derive(Debug, Error)]
+pub enum StartupError {
+    /// The buyers' port.
+    #[error("the http port cannot be opened")]
+    Http(#[source] ListenError),
+    /// The probes' port.
+    #[error("the management port cannot be opened")]
+    Management(#[source] ManagementError),
+    /// The schema is not this program's.
+    #[error("the database's schema does not fit")]
+    Schema(#[source] MigrationError),
+    /// The database settings cannot work.
+    #[error("the database settings cannot work")]
+    Database(#[source] DatabaseError),
+    /// The Kafka settings cannot work.
+    #[error("the kafka settings cannot work")]
+    Kafka(#[source] PublisherError),
+    /// A server failed while it ran, or signals cannot be had.
+    #[error("the system refused")]
+    System(#[source] io::Error),
+}
+
+/// A service that is bound and ready to serve.
+pub struct Service {
+    database: Database,
+    server: Server,
+    http_address: SocketAddr,
+    management_address: SocketAddr,
+    relay: Option<JoinHandle<()>>,
+    watch: JoinHandle<()>,
+    management: JoinHandle<io::Result<()>>,
+    management_handle: actix_web::dev::ServerHandle,
+    stop_relay: CancellationToken,
+    settle_timeout: Duration,
+}
+
+/// Builds the service and serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// [`StartupError`].
+pub async fn serve(settings: Settings) -> Result<(), StartupError> {
+    let mut signals = StopSignals::listen().map_err(StartupError::System)?;
+    let service = tokio::select! {
+        built = Service::build(settings) => built?,
+        signal = signals.received() => {
+            info!("{signal} before the service was ready: stopped");
+            return Ok(());
+        }
+    };
+    service
+        .run_until_stopped(async {
+            let signal = signals.received().await;
+            info!("{signal}: no new requests, what runs is finished");
+        })
+        .await
+}
+
+impl Service {
+    /// Waits for the database, then binds both ports and starts the relay.
+    ///
+    /// # Errors
+    /// [`StartupError`].
+    pub async fn build(settings: Settings) -> Result<Self, StartupError> {
+        let alarms = Alarms::new();
+        let readiness = Readiness::new(&[DATABASE]);
+        let management = management::bind(&settings.management, readiness.clone(), alarms.clone())
+            .map_err(StartupError::Management)?;
+        let (management_address, management_handle) = (management.address(), management.handle());
+        let management = tokio::spawn(management.run());
+
+        let database = Database::new(&settings.database).map_err(StartupError::Database)?;
+        await_schema(&database, &settings.database, &readiness).await?;
+        let wake_up = WakeUp::default();
+        let checkout = Checkout {
+            database: database.clone(),
+            wake_up: wake_up.clone(),
+            topic: settings.kafka.topic.as_str().into(),
+            answer_timeout: settings.orders.answer_timeout,
+        };
+        let server = bind_http(&settings, checkout)?;
+        let http_address = server.1;
+        let stop_relay = CancellationToken::new();
+        let relay = start_relay(&settings, &database, wake_up, alarms, stop_relay.clone())?;
+        let watch = tokio::spawn(watch_database(database.clone(), readiness));
+        info!("listening http={http_address} management={management_address}");
+        Ok(Self {
+            database,
+            server: server.0,
+            http_address,
+            management_address,
+            relay,
+            watch,
+            management,
+            management_handle,
+            stop_relay,
+            settle_timeout: settings.http.shutdown_timeout,
+        })
+    }
+
+    /// Where buyers reach it.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where probes reach it.
+    pub fn management_address(&self) -> SocketAddr {
+        self.management_address
+    }
+
+    /// Serves until `stop` ends, then finishes what runs.
+    ///
+    /// # Errors
+    /// [`StartupError::System`] when the server fails.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
+        let handle = self.server.handle();
+        let mut server = tokio::spawn(self.server);
+        let served = tokio::select! {
+            ended = &mut server => ended,
+            () = stop => {
+                handle.stop(true).await;
+                server.await
+            }
+        };
+        // A transaction whose client hung up has no request any more, but still its COMMIT.
+        if timeout(self.settle_timeout, self.database.settled()).await.is_err() {
+            warn!("transactions still run after {:?}; they end with their connections", self.settle_timeout);
+        }
+        self.stop_relay.cancel();
+        if let Some(relay) = self.relay
+            && relay.await.is_err()
+        {
+            warn!("the relay had panicked; what it had not published stays in the outbox");
+        }
+        self.watch.abort();
+        self.management_handle.stop(true).await;
+        drop(self.management.await);
+        info!("stopped");
+        served.map_err(io::Error::other).and_then(|served| served).map_err(StartupError::System)
+    }
+}
+
+fn bind_http(settings: &Settings, checkout: Checkout) -> Result<(Server, SocketAddr), StartupError> {
+    let HttpSettings { host, port, .. } = &settings.http;
+    let refused = |cause| StartupError::Http(ListenError::new("http", host, *port, cause));
+    http::bind(&settings.http, settings.orders.limits(), checkout).map_err(refused)
+}
+
+fn start_relay(
+    settings: &Settings,
+    database: &Database,
+    wake_up: WakeUp,
+    alarms: Alarms,
+    stop: CancellationToken,
+) -> Result<Option<JoinHandle<()>>, StartupError> {
+    if !settings.relay.enabled {
+        info!("this instance does not relay (relay.enabled); another one must publish the outbox");
+        return Ok(None);
+    }
+    let (kafka, relay) = (settings.kafka.clone(), settings.relay.clone());
+    let relay = Relay::new(database.clone(), kafka, relay, wake_up, alarms).map_err(StartupError::Kafka)?;
+    Ok(Some(tokio::spawn(relay.run(stop))))
+}
+
+/// Waits until the database answers; a schema that does not fit is no use waiting for.
+async fn await_schema(
+    database: &Database,
+    settings: &DatabaseSettings,
+    readiness: &Readiness,
+) -> Result<(), StartupError> {
+    let mut pauses = crate::storage::database::reconnect_pauses();
+    let since = Instant::now();
+    loop {
+        match migrations::check(database).await {
+            Ok(()) => {
+                readiness.set_ready(DATABASE);
+                return Ok(());
+            }
+            Err(MigrationError::Database(error)) => {
+                let pause = pauses.next().unwrap_or(settings.acquire_timeout);
+                warn!(
+                    error = %error,
+                    "waiting for the database at {}, {} s so far: {error}",
+                    settings.url,
+                    since.elapsed().as_secs()
+                );
+                readiness.set_unready(DATABASE, error.to_string());
+                sleep(pause).await;
+            }
+            Err(
+                error @ (MigrationError::Failed(_) | MigrationError::Behind(_) | MigrationError::Ahead(_)),
+            ) => return Err(StartupError::Schema(error)),
+        }
+    }
+}
+
+async fn watch_database(database: Database, readiness: Readiness) {
+    let mut ticks = interval(DATABASE_CHECK_INTERVAL);
+    loop {
+        ticks.tick().await;
+        match database.ping().await {
+            Ok(()) => readiness.set_ready(DATABASE),
+            Err(error) => readiness.set_unready(DATABASE, error.to_string()),
+        }
+    }
+}

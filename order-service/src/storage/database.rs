@@ -1,0 +1,173 @@
+//! # Database
+//!
+//! The pool of the requests, and sessions of their own for those who must not wait behind requests. Every
+//! session is driven by the runtime that made the [`Database`], never by the thread of the request that
+//! happened to need it first: an HTTP worker that stops must not take another request's transaction along.
+
+use super::Session;
+use super::error::DatabaseError;
+use crate::settings::DatabaseSettings;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use diesel::ConnectionError;
+use diesel_async::RunQueryDsl;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use futures_util::FutureExt;
+use std::future::Future;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_util::task::TaskTracker;
+
+/// A session that goes back to the pool.
+pub type PooledSession = Object<Session>;
+
+/// The way to PostgreSQL. Clones share the pool.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool<Session>,
+    config: Config,
+    acquire_timeout: Duration,
+    runtime: Handle,
+    transactions: TaskTracker,
+}
+
+impl Database {
+    /// Connects nothing yet. Must be called on the runtime that shall drive the sessions.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Refused`] when the URL or the pool's size cannot work.
+    pub fn new(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let config = session_config(settings)?;
+        let runtime = Handle::current();
+        let mut manager_config = ManagerConfig::default();
+        // A session that died while it lay in the pool is recognised by its socket.
+        manager_config.recycling_method = RecyclingMethod::Fast;
+        let (for_pool, driver) = (config.clone(), runtime.clone());
+        manager_config.custom_setup = Box::new(move |_url| {
+            let task = driver.spawn(establish(for_pool.clone()));
+            async move {
+                task.await.unwrap_or_else(|stopped| Err(ConnectionError::BadConnection(stopped.to_string())))
+            }
+            .boxed()
+        });
+        let manager = AsyncDieselConnectionManager::new_with_config(settings.url.expose(), manager_config);
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_size)
+            .build()
+            .map_err(|error| DatabaseError::Refused(error.to_string()))?;
+        let transactions = TaskTracker::new();
+        Ok(Self { pool, config, acquire_timeout: settings.acquire_timeout, runtime, transactions })
+    }
+
+    /// A session from the pool, within the acquire time-out.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`].
+    pub async fn session(&self) -> Result<PooledSession, DatabaseError> {
+        match timeout(self.acquire_timeout, self.pool.get()).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(DatabaseError::Unavailable(error.to_string())),
+            Err(_) => Err(DatabaseError::Unavailable(format!(
+                "no connection within {:?}; all {} of the pool are busy, or none can be opened",
+                self.acquire_timeout,
+                self.pool.status().max_size
+            ))),
+        }
+    }
+
+    /// A session of its own, outside the pool, whose COMMITs do not wait for the disk. Only for work that may be
+    /// lost by a crash of the server without harm: a lost delete of the relay is a repeated event.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`].
+    pub async fn relay_session(&self) -> Result<Session, DatabaseError> {
+        let mut config = self.config.clone();
+        config.application_name("order-service relay");
+        let options = config.get_options().unwrap_or_default().to_owned();
+        config.options(format!("{options} -c synchronous_commit=off"));
+        match timeout(self.acquire_timeout, self.runtime.spawn(establish(config))).await {
+            Ok(Ok(Ok(session))) => Ok(session),
+            Ok(Ok(Err(error))) => Err(DatabaseError::Unavailable(error.to_string())),
+            Ok(Err(stopped)) => Err(DatabaseError::Unavailable(stopped.to_string())),
+            Err(_) => Err(DatabaseError::Unavailable(format!("no answer within {:?}", self.acquire_timeout))),
+        }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        let mut session = self.session().await?;
+        let ping = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"));
+        match timeout(self.acquire_timeout, ping.execute(&mut session)).await {
+            Ok(answer) => answer.map(drop).map_err(DatabaseError::from),
+            Err(_) => Err(DatabaseError::Unavailable(format!("no answer within {:?}", self.acquire_timeout))),
+        }
+    }
+
+    /// Runs a transaction in a task of its own, which goes on when the caller hangs up.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        transaction: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.transactions.spawn_on(transaction, &self.runtime)
+    }
+
+    /// Ends when no transaction runs any more. New ones may still be started; stop the requests first.
+    pub async fn settled(&self) {
+        self.transactions.close();
+        self.transactions.wait().await;
+    }
+}
+
+/// How long to wait between attempts to reach the database again: endless, growing to 5 s, with jitter.
+pub fn reconnect_pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+async fn establish(config: Config) -> Result<Session, ConnectionError> {
+    let (client, connection) = config
+        .connect(tokio_postgres::NoTls)
+        .await
+        .map_err(|error| ConnectionError::BadConnection(with_causes(&error)))?;
+    Session::try_from_client_and_connection(client, connection).await
+}
+
+/// What every session promises: durable commits, and locks that are free again soon after a client is gone.
+fn session_config(settings: &DatabaseSettings) -> Result<Config, DatabaseError> {
+    let mut config: Config = settings
+        .url
+        .expose()
+        .parse()
+        .map_err(|error| DatabaseError::Refused(format!("database.url: {}", with_causes(&error))))?;
+    let options = format!(
+        "{} -c synchronous_commit=on -c lock_timeout={} -c statement_timeout={} \
+         -c idle_in_transaction_session_timeout={}",
+        config.get_options().unwrap_or_default(),
+        settings.lock_timeout.as_millis(),
+        settings.statement_timeout.as_millis(),
+        settings.idle_in_transaction_timeout.as_millis(),
+    );
+    config.options(options.trim_start());
+    config.connect_timeout(settings.acquire_timeout);
+    config.keepalives_idle(Duration::from_secs(10));
+    config.tcp_user_timeout(Duration::from_secs(10));
+    if config.get_application_name().is_none() {
+        config.application_name("order-service");
+    }
+    Ok(config)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,90 @@
+//! # Database errors
+//!
+//! Split by what the caller will do: wait and try again, look again, or give up.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use thiserror::Error;
+
+/// Why the database did not do what it was asked. Before a COMMIT was sent, none of these leaves a trace.
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// There is no connection, it was lost, or the server is starting or stopping. Trying later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A lock or a statement took too long. Trying again may help.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// A unique constraint: somebody else was first.
+    #[error("unique constraint {constraint} is violated")]
+    Duplicate {
+        /// The constraint's name, empty when the server did not tell.
+        constraint: String,
+    },
+    /// Anything else: a defect here or in the data.
+    #[error("the database refused a statement: {0}")]
+    Refused(String),
+}
+
+/// The server's own words for it; diesel does not hand out the SQLSTATE. PostgreSQL translates them when it runs
+/// under another `lc_messages`: then such an error is taken for `Refused`, and answered as a failure.
+const UNAVAILABLE: [&str; 5] = [
+    "terminating connection",
+    "the database system is",
+    "server closed the connection",
+    "sorry, too many clients",
+    "remaining connection slots",
+];
+const BUSY: [&str; 3] = ["canceling statement due to", "could not obtain lock", "deadlock detected"];
+
+impl From<DieselError> for DatabaseError {
+    fn from(error: DieselError) -> Self {
+        let DieselError::DatabaseError(kind, information) = &error else {
+            return Self::Refused(error.to_string());
+        };
+        let message = information.message().to_owned();
+        if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
+            Self::Unavailable(message)
+        } else if matches!(kind, DatabaseErrorKind::UniqueViolation) {
+            let constraint = information.constraint_name().unwrap_or_default().to_owned();
+            Self::Duplicate { constraint }
+        } else if matches!(kind, DatabaseErrorKind::SerializationFailure) {
+            Self::Busy(message)
+        } else {
+            Self::of_message(message)
+        }
+    }
+}
+
+impl DatabaseError {
+    fn of_message(message: String) -> Self {
+        if says_one_of(&message, &UNAVAILABLE) {
+            Self::Unavailable(message)
+        } else if says_one_of(&message, &BUSY) {
+            Self::Busy(message)
+        } else {
+            Self::Refused(message)
+        }
+    }
+}
+
+fn says_one_of(message: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| message.contains(phrase))
+}
+
+/// Whether an error of COMMIT proves that the transaction was rolled back. Only the constraint checks that run
+/// inside COMMIT do; after anything else (a lost connection, a FATAL) it may have been applied.
+pub(super) fn proves_rollback(error: &DieselError) -> bool {
+    matches!(
+        error,
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::NotNullViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::RestrictViolation
+                | DatabaseErrorKind::ExclusionViolation,
+            _
+        )
+    )
+}

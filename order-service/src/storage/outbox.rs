@@ -1,0 +1,144 @@
+//! # Outbox rows
+//!
+//! Written by [`super::transaction_completion`] as the last statement before COMMIT; read and deleted by the
+//! relay. Deleting is by exact `seq` only: never by range (a row of a lower seq may commit late and would die
+//! unsent).
+
+use super::error::DatabaseError;
+use super::schema::outbox;
+use super::{Session, prepared_once};
+use crate::outbox::message::{OutboxMessage, PendingMessage};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, BigInt, Jsonb, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Appends the messages in their order; without messages it still proves that the transaction is alive.
+pub(super) async fn append(session: &mut Session, messages: &[OutboxMessage]) -> Result<(), DatabaseError> {
+    if messages.is_empty() {
+        diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1")).execute(session).await?;
+        return Ok(());
+    }
+    Append::of(messages).execute(session).await?;
+    Ok(())
+}
+
+/// `INSERT .. SELECT .. FROM unnest(..)`: one text for any number of rows, so that it is prepared once.
+struct Append<'m> {
+    topics: Vec<&'m str>,
+    keys: Vec<&'m str>,
+    event_ids: Vec<Uuid>,
+    payloads: Vec<&'m str>,
+    headers: Vec<Value>,
+}
+
+prepared_once!(Append<'_>);
+
+impl<'m> Append<'m> {
+    fn of(messages: &'m [OutboxMessage]) -> Self {
+        Self {
+            topics: messages.iter().map(|message| message.topic.as_str()).collect(),
+            keys: messages.iter().map(|message| message.key.as_str()).collect(),
+            event_ids: messages.iter().map(|message| message.event_id).collect(),
+            payloads: messages.iter().map(|message| message.payload.as_str()).collect(),
+            headers: messages.iter().map(|message| headers_to_json(&message.headers)).collect(),
+        }
+    }
+}
+
+impl QueryFragment<diesel::pg::Pg> for Append<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT m.topic, m.key, m.event_id, m.payload, m.headers FROM unnest(");
+        out.push_bind_param::<Array<Text>, _>(&self.topics)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.event_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.payloads)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&self.headers)?;
+        out.push_sql(") WITH ORDINALITY AS m (topic, key, event_id, payload, headers, n) ORDER BY m.n");
+        Ok(())
+    }
+}
+
+/// The most that one read returns; one row is always returned, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// Rows.
+    pub rows: i64,
+    /// Bytes of their payloads.
+    pub bytes: i64,
+}
+
+/// The pending rows, lowest first, within `limit`, without those whose event is in flight.
+///
+/// Every read starts at the beginning, never behind the last row read: the order of seq is not the order of
+/// commits, and a row that commits late must still be found.
+pub async fn pending(
+    session: &mut Session,
+    in_flight: &[i64],
+    limit: BatchLimit,
+) -> Result<Vec<PendingMessage>, DatabaseError> {
+    let rows: Vec<Row> = Pending { in_flight, limit }.load(session).await?;
+    let message = |(seq, topic, key, event_id, payload, headers): Row| PendingMessage {
+        seq,
+        message: OutboxMessage { topic, key, event_id, payload, headers: headers_from_json(headers) },
+    };
+    Ok(rows.into_iter().map(message).collect())
+}
+
+type Row = (i64, String, String, Uuid, String, Value);
+
+struct Pending<'a> {
+    in_flight: &'a [i64],
+    limit: BatchLimit,
+}
+
+prepared_once!(Pending<'_>);
+
+impl QueryFragment<diesel::pg::Pg> for Pending<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT seq, topic, key, event_id, payload, headers FROM (\
+             SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) AS bytes FROM (\
+             SELECT seq, topic, key, event_id, payload, headers FROM outbox WHERE seq <> ALL(",
+        );
+        out.push_bind_param::<Array<BigInt>, _>(&self.in_flight)?;
+        out.push_sql(") ORDER BY seq LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit.rows)?;
+        out.push_sql(") AS rows) AS sized WHERE bytes - octet_length(payload) < ");
+        out.push_bind_param::<BigInt, _>(&self.limit.bytes)?;
+        out.push_sql(" ORDER BY seq");
+        Ok(())
+    }
+}
+
+impl diesel::query_builder::Query for Pending<'_> {
+    type SqlType = (BigInt, Text, Text, SqlUuid, Text, Jsonb);
+}
+
+/// Deletes exactly these rows.
+pub async fn delete(session: &mut Session, seqs: &[i64]) -> Result<(), DatabaseError> {
+    diesel::delete(outbox::table.filter(outbox::seq.eq_any(seqs))).execute(session).await?;
+    Ok(())
+}
+
+/// How many rows wait.
+pub async fn count(session: &mut Session) -> Result<i64, DatabaseError> {
+    Ok(outbox::table.count().get_result(session).await?)
+}
+
+fn headers_to_json(headers: &BTreeMap<String, String>) -> Value {
+    headers.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
+}
+
+fn headers_from_json(headers: Value) -> BTreeMap<String, String> {
+    let Value::Object(headers) = headers else { return BTreeMap::new() };
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    headers.into_iter().map(|(name, value)| (name, text(value))).collect()
+}

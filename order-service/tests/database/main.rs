@@ -1,0 +1,44 @@
+//! # What needs a database
+//!
+//! Runs on a real, private PostgreSQL that is started for this run; Kafka's protocol is spoken by a mock
+//! cluster in memory, one for each case that needs it. Cases share the server, never a database.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by its panic")]
+
+mod catalogue;
+mod complete_orders;
+mod http;
+mod relay;
+mod rig;
+mod schema;
+mod transaction_completion;
+
+use libtest_mimic::{Arguments, Trial};
+use rig::Rig;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    engines::guard::enter_if_asked();
+    // The HTTP client insists on one, although the cases speak plain HTTP; an earlier one is as good.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let arguments = Arguments::from_args();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let rig = (!arguments.list).then(|| Arc::new(runtime.block_on(Rig::start())));
+    let mut trials: Vec<Trial> = Vec::new();
+    for cases in [
+        transaction_completion::cases(),
+        complete_orders::cases(),
+        catalogue::cases(),
+        relay::cases(),
+        http::cases(),
+        schema::cases(),
+    ] {
+        trials.extend(cases.into_iter().map(|case| case.into_trial(rig.clone(), runtime.handle().clone())));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(rig) = rig.and_then(Arc::into_inner) {
+        runtime.block_on(rig.stop());
+    }
+    conclusion.exit_code()
+}

@@ -1,0 +1,152 @@
+//! # Rig
+//!
+//! The server that the cases share, and for each case a database of its own, copied from a migrated template.
+
+use engines::postgres::{PostgresOptions, PrivatePostgres, TestDatabase};
+use futures_util::future::BoxFuture;
+use libtest_mimic::Trial;
+use order_service::checkout::Checkout;
+use order_service::outbox::wake_up::WakeUp;
+use order_service::settings::{DEFAULTS, Settings};
+use order_service::storage::database::Database;
+use order_service::storage::migrations;
+use service_chassis::settings::{SettingsSource, load_with_environment};
+use std::ffi::OsString;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+
+/// Longer than any case takes; a case that hangs fails by it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A case: its name, a sentence, and what it does.
+pub(crate) struct Case {
+    name: &'static str,
+    run: Box<dyn FnOnce(Arc<Rig>) -> BoxFuture<'static, ()> + Send>,
+}
+
+/// Makes a case of an async function.
+pub(crate) fn case<F>(name: &'static str, run: fn(Arc<Rig>) -> F) -> Case
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Case { name, run: Box::new(move |rig| Box::pin(run(rig))) }
+}
+
+impl Case {
+    pub(crate) fn into_trial(self, rig: Option<Arc<Rig>>, runtime: Handle) -> Trial {
+        Trial::test(self.name, move || {
+            let rig = rig.ok_or("no server was started")?;
+            runtime.block_on(async {
+                timeout(PATIENCE, (self.run)(rig))
+                    .await
+                    .map_err(|_| format!("not done after {PATIENCE:?}").into())
+            })
+        })
+    }
+}
+
+/// Names each case after its function.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn cases() -> Vec<$crate::rig::Case> {
+            vec![$($crate::rig::case(stringify!($name), $name)),+]
+        }
+    };
+}
+
+pub(crate) struct Rig {
+    server: PrivatePostgres,
+    template: TestDatabase,
+}
+
+/// A migrated database of one case's own.
+pub(crate) struct Shop {
+    pub(crate) database: Database,
+    pub(crate) own: TestDatabase,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        let server = PrivatePostgres::start(PostgresOptions::for_tests()).await.expect("PostgreSQL starts");
+        let template = TestDatabase::create(&server.url("postgres")).await.expect("a template database");
+        let database = Database::new(&settings(&template.url()).database).expect("settings that work");
+        migrations::migrate(&database).await.expect("the migrations apply");
+        drop(database);
+        Self { server, template }
+    }
+
+    pub(crate) async fn stop(self) {
+        drop(self.template);
+        self.server.stop().await;
+    }
+
+    /// A fresh shop: all tables, no rows.
+    pub(crate) async fn shop(&self) -> Shop {
+        let own = TestDatabase::copy_of(&self.template).await.expect("a copy of the template");
+        Shop { database: Database::new(&settings(&own.url()).database).expect("settings that work"), own }
+    }
+
+    /// An empty database that was never migrated.
+    pub(crate) async fn empty_database(&self) -> TestDatabase {
+        TestDatabase::create(&self.server.url("postgres")).await.expect("an empty database")
+    }
+}
+
+impl Shop {
+    pub(crate) fn checkout(&self) -> Checkout {
+        Checkout {
+            database: self.database.clone(),
+            wake_up: WakeUp::default(),
+            topic: "order-completed".into(),
+            answer_timeout: PATIENCE,
+        }
+    }
+
+    /// A session of the test's own, beside the service's.
+    pub(crate) async fn session(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.own.url(), NoTls).await.expect("a session");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The one number that `query` answers.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        self.session().await.query_one(query, &[]).await.expect(query).get(0)
+    }
+
+    pub(crate) async fn execute(&self, statements: &str) {
+        self.session().await.batch_execute(statements).await.expect(statements);
+    }
+
+    /// Products 1, 2, … with these prices and stocks.
+    pub(crate) async fn stock(&self, products: &[(i64, i64)]) {
+        for (price, on_hand) in products {
+            self.execute(&format!(
+                "WITH p AS (INSERT INTO product (name) VALUES ('thing') RETURNING id) \
+                 INSERT INTO stock SELECT id, {price}, {on_hand} FROM p"
+            ))
+            .await;
+        }
+    }
+}
+
+/// The default settings over this database.
+pub(crate) fn settings(database_url: &str) -> Settings {
+    settings_with(&[("DATABASE__URL", database_url)])
+}
+
+/// The default settings with ports of their own, changed by these variables.
+pub(crate) fn settings_with(changes: &[(&str, &str)]) -> Settings {
+    let variable = |(name, value): &(&str, &str)| {
+        (OsString::from(format!("ORDER_SERVICE__{name}")), OsString::from(*value))
+    };
+    let ports = [("HTTP__PORT", "0"), ("MANAGEMENT__PORT", "0")];
+    let source = SettingsSource { defaults: DEFAULTS, environment_prefix: "ORDER_SERVICE", file: None };
+    let environment = ports.iter().chain(changes).map(variable);
+    load_with_environment(&source, environment).expect("settings that work").settings
+}
