@@ -231,9 +231,10 @@ async fn await_schema(
 
 async fn watch_database(database: Database, readiness: Readiness) {
     let mut ticks = interval(DATABASE_CHECK_INTERVAL);
+    let mut session = None;
     loop {
         ticks.tick().await;
-        match database.ping().await {
+        match database.ping(&mut session).await {
             Ok(()) => readiness.set_ready(DATABASE),
             Err(error) => readiness.set_unready(DATABASE, error.to_string()),
         }

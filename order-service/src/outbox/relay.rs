@@ -88,29 +88,48 @@ impl Relay {
         info!("the relay publishes the outbox; only one instance per database may do so (relay.enabled)");
         let mut pauses = reconnect_pauses();
         while !stop.is_cancelled() {
-            match self.publish_until(&stop).await {
-                Ok(()) => break,
-                Err(error) => {
-                    let pause = pauses.next().unwrap_or(Duration::from_secs(5));
-                    warn!(error = %error, "the relay lost the database; it tries again in {pause:?}");
-                    tokio::select! {
-                        () = sleep(pause) => {}
-                        () = stop.cancelled() => {}
-                    }
-                    if self.database.ping().await.is_ok() {
-                        pauses = reconnect_pauses();
-                    }
+            let published = match self.database.relay_session().await {
+                Ok(session) => {
+                    pauses = reconnect_pauses();
+                    self.publish_until(session, &stop).await
                 }
+                Err(error) => Err(error),
+            };
+            let Err(error) = published else { break };
+            let pause = pauses.next().unwrap_or(Duration::from_secs(5));
+            warn!(error = %error, "the relay lost the database and tries again in {pause:?}: {error}");
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => {}
             }
         }
         self.finish().await;
     }
 
-    async fn publish_until(&mut self, stop: &CancellationToken) -> Result<(), DatabaseError> {
-        let mut session = self.database.relay_session().await?;
-        debug!("the relay has its session");
+    /// A database that does not answer must not hold up the stop: then the cycle is left where it is.
+    async fn publish_until(
+        &mut self,
+        mut session: Session,
+        stop: &CancellationToken,
+    ) -> Result<(), DatabaseError> {
+        let flush_timeout = self.settings.flush_timeout;
+        let given_up = async {
+            stop.cancelled().await;
+            sleep(flush_timeout).await;
+        };
+        tokio::select! {
+            ended = self.publish(&mut session, stop) => ended,
+            () = given_up => Ok(()),
+        }
+    }
+
+    async fn publish(
+        &mut self,
+        session: &mut Session,
+        stop: &CancellationToken,
+    ) -> Result<(), DatabaseError> {
         while !stop.is_cancelled() {
-            let Cycle { sent, deleted } = self.cycle(&mut session).await?;
+            let Cycle { sent, deleted } = self.cycle(session).await?;
             if self.publisher.fatal_error().is_some() {
                 self.replace_publisher();
             }
@@ -149,6 +168,11 @@ impl Relay {
             self.in_flight.finish(*seq);
         }
         Ok(std::mem::take(&mut self.acknowledged).len())
+    }
+
+    async fn delete_last(&mut self) -> Result<usize, DatabaseError> {
+        let mut session = self.database.relay_session().await?;
+        self.delete_acknowledged(&mut session).await
     }
 
     fn send(&mut self, pending: &PendingMessage) -> bool {
@@ -250,13 +274,14 @@ impl Relay {
         let flushed = tokio::task::spawn_blocking(move || publisher.flush(timeout)).await;
         self.take_deliveries();
         if !self.acknowledged.is_empty() {
-            let deleted = match self.database.relay_session().await {
-                Ok(mut session) => self.delete_acknowledged(&mut session).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = deleted {
+            let timeout = self.settings.flush_timeout;
+            if tokio::time::timeout(timeout, self.delete_last())
+                .await
+                .ok()
+                .is_none_or(|deleted| deleted.is_err())
+            {
                 let count = self.acknowledged.len();
-                warn!(error = %error, "{count} acknowledged events could not be deleted and will be repeated");
+                warn!("{count} acknowledged events could not be deleted and will be repeated");
             }
         }
         if let Ok(Ok(())) = flushed {

@@ -84,29 +84,42 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Unavailable`].
     pub async fn relay_session(&self) -> Result<Session, DatabaseError> {
+        self.own_session("order-service relay", "-c synchronous_commit=off").await
+    }
+
+    /// Whether the database answers, on a session of its own: a pool that is busy is no database that is away.
+    /// The session is kept for the next time while it works.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping(&self, kept: &mut Option<Session>) -> Result<(), DatabaseError> {
+        let mut session = match kept.take() {
+            Some(session) => session,
+            None => self.own_session("order-service watch", "").await?,
+        };
+        let ping = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"));
+        match timeout(self.acquire_timeout, ping.execute(&mut session)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(self.no_answer()),
+        };
+        *kept = Some(session);
+        Ok(())
+    }
+
+    async fn own_session(&self, name: &str, more_options: &str) -> Result<Session, DatabaseError> {
         let mut config = self.config.clone();
-        config.application_name("order-service relay");
         let options = config.get_options().unwrap_or_default().to_owned();
-        config.options(format!("{options} -c synchronous_commit=off"));
+        config.application_name(name).options(format!("{options} {more_options}"));
         match timeout(self.acquire_timeout, self.runtime.spawn(establish(config))).await {
             Ok(Ok(Ok(session))) => Ok(session),
             Ok(Ok(Err(error))) => Err(DatabaseError::Unavailable(error.to_string())),
             Ok(Err(stopped)) => Err(DatabaseError::Unavailable(stopped.to_string())),
-            Err(_) => Err(DatabaseError::Unavailable(format!("no answer within {:?}", self.acquire_timeout))),
+            Err(_) => Err(self.no_answer()),
         }
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub async fn ping(&self) -> Result<(), DatabaseError> {
-        let mut session = self.session().await?;
-        let ping = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"));
-        match timeout(self.acquire_timeout, ping.execute(&mut session)).await {
-            Ok(answer) => answer.map(drop).map_err(DatabaseError::from),
-            Err(_) => Err(DatabaseError::Unavailable(format!("no answer within {:?}", self.acquire_timeout))),
-        }
+    fn no_answer(&self) -> DatabaseError {
+        DatabaseError::Unavailable(format!("no answer within {:?}", self.acquire_timeout))
     }
 
     /// Runs a transaction in a task of its own, which goes on when the caller hangs up.
