@@ -56,7 +56,10 @@ pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
         .map_err(|reason| TelemetryError::Level { level: settings.level.clone(), reason })?;
     let colours = settings.format == LogFormat::Text && colours_are_welcome();
     tracing_subscriber::registry()
-        .with(lines(settings.format, io::stdout, colours).with_filter(filter))
+        .with(lines(settings.format, io::stdout, colours))
+        // For all of it, not `with_filter` for this layer: a disabled record of the `log` crate, such as
+        // librdkafka's, would leave that filter's mark behind, and the thread's next event would be lost.
+        .with(filter)
         .try_init()
         .map_err(TelemetryError::AlreadySetUp)
 }

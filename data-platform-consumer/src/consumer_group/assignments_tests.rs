@@ -1,0 +1,177 @@
+//! The rules of assignments, with the clock in the test's hand.
+
+use std::time::Duration;
+
+use super::*;
+
+const RULES: DeliveryRules = DeliveryRules {
+    in_flight_limit: 2,
+    window: 4,
+    retry: RetryPolicy { first_wait: Duration::from_secs(1), longest_wait: Duration::from_secs(8) },
+};
+
+fn assigned(partitions: &[i32]) -> Assignments<&'static str> {
+    let mut assignments = Assignments::new(RULES);
+    for partition in partitions {
+        assignments.assign(*partition, StartPosition::Beginning);
+    }
+    assignments
+}
+
+fn report(call: &Call<&'static str>, outcome: Result<(), DeliveryFailure>) -> Report {
+    Report { assignment: call.assignment, partition: call.partition, offset: call.offset, outcome }
+}
+
+fn failed(call: &Call<&'static str>) -> Report {
+    report(call, Err(DeliveryFailure::new("503")))
+}
+
+#[test]
+fn a_report_of_an_earlier_assignment_changes_nothing() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    assert!(assignments.take_in(0, 10, None, "first"));
+    let early = assignments.start_next(now).unwrap();
+    assignments.revoke(0);
+    assignments.assign(0, StartPosition::At(10));
+    assert!(assignments.take_in(0, 10, None, "again"));
+
+    assert_eq!(assignments.reported(report(&early, Ok(())), now), Reported::Late);
+    assert_eq!((assignments.take_commits(), assignments.late_reports()), (vec![], 1));
+
+    let again = assignments.start_next(now).unwrap();
+    assert_eq!(assignments.reported(report(&again, Ok(())), now), Reported::Delivered);
+    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(11))]);
+}
+
+#[test]
+fn calls_that_outlive_their_assignment_keep_their_place_in_the_limit() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..4 {
+        assignments.take_in(0, offset, None, "");
+    }
+    let (first, _second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
+    assignments.revoke(0);
+    assignments.assign(0, StartPosition::At(0));
+    assignments.take_in(0, 0, None, "");
+    assert!(assignments.start_next(now).is_none(), "both places are taken by late calls");
+    assignments.reported(report(&first, Ok(())), now);
+    assert!(assignments.start_next(now).is_some());
+}
+
+#[test]
+fn a_failed_record_is_tried_again_when_its_wait_is_over_and_holds_back_its_key() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    assignments.take_in(0, 0, Some(b"1"), "first");
+    assignments.take_in(0, 1, Some(b"1"), "second");
+    let call = assignments.start_next(now).unwrap();
+    let Reported::Failed { failures: 1, again_at, .. } = assignments.reported(failed(&call), now) else {
+        panic!("it is tried again")
+    };
+    assert!(again_at > now && again_at <= now + Duration::from_secs(1));
+    assert_eq!(assignments.next_retry(), Some(again_at));
+    assert!(assignments.start_next(again_at.checked_sub(Duration::from_nanos(1)).unwrap()).is_none());
+    let again = assignments.start_next(again_at).unwrap();
+    assert_eq!((*again.event, again.offset), ("first", 0));
+    assert_eq!(assignments.take_commits(), vec![]);
+    assignments.reported(report(&again, Ok(())), again_at);
+    assert_eq!(*assignments.start_next(again_at).unwrap().event, "second");
+    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(1))]);
+}
+
+#[test]
+fn a_record_that_waits_for_its_retry_keeps_its_place_in_the_limit() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..4 {
+        assignments.take_in(0, offset, None, "");
+    }
+    for _ in 0..2 {
+        let call = assignments.start_next(now).unwrap();
+        assignments.reported(failed(&call), now);
+    }
+    assert!(assignments.start_next(now).is_none(), "an outage is met with no more than the limit");
+    assignments.close(0);
+    assignments.assign(1, StartPosition::Beginning);
+    assignments.take_in(1, 0, None, "");
+    assert!(assignments.start_next(now).is_some(), "handing back gives the places back");
+}
+
+#[test]
+fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..3 {
+        assignments.take_in(0, offset, None, "");
+    }
+    let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
+    assignments.close(0);
+    assert!(assignments.has_calls_on_the_wire(&[0]));
+    assert_eq!(assignments.reported(report(&first, Ok(())), now), Reported::Delivered);
+    assert_eq!(assignments.reported(failed(&second), now), Reported::LeftToTheNextOwner);
+    assert!(!assignments.has_calls_on_the_wire(&[0]));
+    assert!(assignments.start_next(now).is_none());
+    assert_eq!(assignments.next_retry(), None);
+    assert_eq!(assignments.committable(&[0]), vec![(0, NextOffset(1))]);
+}
+
+#[test]
+fn a_stopped_partition_finishes_what_it_had_and_the_others_flow() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0, 1]);
+    assignments.take_in(0, 0, None, "before");
+    assignments.stop(0);
+    assert!(!assignments.takes_in(0) && assignments.takes_in(1));
+    let call = assignments.start_next(now).unwrap();
+    assignments.reported(report(&call, Ok(())), now);
+    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(1))]);
+    assert_eq!(assignments.intake_changes(), IntakeChanges::default(), "it is never resumed");
+}
+
+#[test]
+fn a_full_window_pauses_the_partition_until_half_of_it_is_finished() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..4 {
+        assignments.take_in(0, offset, None, "");
+    }
+    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![0], resume: vec![] });
+    let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
+    assignments.reported(report(&second, Ok(())), now);
+    assert_eq!(assignments.intake_changes(), IntakeChanges::default(), "the oldest is not finished");
+    assignments.reported(report(&first, Ok(())), now);
+    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![], resume: vec![0] });
+}
+
+#[test]
+fn partitions_take_turns() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0, 1]);
+    for partition in [0, 1] {
+        for offset in 0..4 {
+            assignments.take_in(partition, offset, None, "");
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let call = assignments.start_next(now).unwrap();
+        assignments.reported(report(&call, Ok(())), now);
+        served.push(call.partition);
+    }
+    assert_eq!(served, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_commit_is_sent_once_and_again_only_after_it_failed() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    assignments.take_in(0, 7, None, "");
+    let call = assignments.start_next(now).unwrap();
+    assignments.reported(report(&call, Ok(())), now);
+    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(8))]);
+    assert_eq!(assignments.take_commits(), vec![]);
+    assignments.forget_commit(0);
+    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(8))]);
+}

@@ -1,0 +1,283 @@
+//! # Group
+//!
+//! Everything that one member knows: its assignments, its mailbox, and whether it is stopping. Only the poll
+//! thread touches it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use super::assignments::{Assignments, DeliveryRules, Reported};
+use super::offset_commits::OffsetCommits;
+use super::positions::{self, Finding};
+use super::{GroupConsumer, Signal, client};
+use crate::delivery::call::{Calls, Report};
+use crate::delivery::{Event, RecordPosition, decode};
+use crate::health::Health;
+use crate::settings::{DeliverySettings, KafkaSettings};
+
+/// How long to wait before looking again for the partition whose position is gone.
+const EXAMINE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
+const EXAMINATION_TIME: Duration = Duration::from_secs(2);
+
+pub(crate) struct Group {
+    pub(crate) kafka: KafkaSettings,
+    pub(crate) config: rdkafka::ClientConfig,
+    pub(crate) assignments: Assignments<Event>,
+    pub(crate) health: Health,
+    pub(crate) client_is_broken: bool,
+    topic: Arc<str>,
+    drain_timeout: Duration,
+    signals: Receiver<Signal>,
+    calls: Calls,
+    commits: OffsetCommits,
+    /// Set by the stop signal: until when calls on the wire may end.
+    stop_by: Option<Instant>,
+    /// A partition without a position is to be looked for at this time.
+    examine_at: Option<Instant>,
+}
+
+impl Group {
+    pub(crate) fn new(
+        kafka: KafkaSettings,
+        delivery: &DeliverySettings,
+        signals: Receiver<Signal>,
+        calls: Calls,
+        health: Health,
+    ) -> Self {
+        let rules = DeliveryRules {
+            in_flight_limit: delivery.in_flight_limit,
+            window: delivery.window,
+            retry: delivery.retry,
+        };
+        let topic: Arc<str> = kafka.topic.as_str().into();
+        Self {
+            config: client::config(&kafka, delivery),
+            assignments: Assignments::new(rules),
+            client_is_broken: false,
+            drain_timeout: delivery.drain_timeout,
+            commits: OffsetCommits::new(topic.clone(), kafka.commit_interval, Instant::now()),
+            topic,
+            stop_by: None,
+            examine_at: None,
+            kafka,
+            signals,
+            calls,
+            health,
+        }
+    }
+
+    /// Waits for a signal, for the next retry to be due, or for `longest`; then takes every signal there is.
+    pub(crate) fn await_signals(&mut self, longest: Duration) {
+        let retry = self.assignments.next_retry();
+        let wait = retry.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
+        match self.signals.recv_timeout(wait) {
+            Ok(signal) => self.apply(signal),
+            Err(RecvTimeoutError::Timeout) => return,
+            // The poll thread itself holds a sender: this cannot be while it runs.
+            Err(RecvTimeoutError::Disconnected) => self.begin_to_stop(),
+        }
+        while let Ok(signal) = self.signals.try_recv() {
+            self.apply(signal);
+        }
+    }
+
+    fn apply(&mut self, signal: Signal) {
+        match signal {
+            Signal::Readable => {}
+            Signal::Stop => self.begin_to_stop(),
+            Signal::Reported(report) => self.reported(report),
+            Signal::Committed(positions, result) => {
+                self.commits.answered(&positions, &result, &mut self.assignments);
+            }
+        }
+    }
+
+    fn reported(&mut self, report: Report) {
+        let now = Instant::now();
+        let (partition, offset) = (report.partition, report.offset);
+        match self.assignments.reported(report, now) {
+            Reported::Delivered => {}
+            Reported::Failed { event, failures, again_at, cause } => tracing::warn!(
+                order.id = event.message.order_id,
+                event.id = event.idempotency_key(),
+                kafka.partition = partition,
+                kafka.offset = offset,
+                delivery.failures = failures,
+                "order {} was not delivered, attempt {failures}, again in {:.1?}: {cause}",
+                event.message.order_id,
+                again_at.saturating_duration_since(now),
+            ),
+            Reported::LeftToTheNextOwner => tracing::info!(
+                kafka.partition = partition,
+                kafka.offset = offset,
+                "a delivery failed while its partition was handed back; the next owner repeats it"
+            ),
+            Reported::Late => tracing::info!(
+                kafka.partition = partition,
+                kafka.offset = offset,
+                late_reports = self.assignments.late_reports(),
+                "a delivery ended after its partition was handed back; its result is dropped"
+            ),
+        }
+    }
+
+    /// Starts whatever there is room for.
+    pub(crate) fn start_calls(&mut self) {
+        let now = Instant::now();
+        while let Some(call) = self.assignments.start_next(now) {
+            self.calls.start(call);
+        }
+    }
+
+    /// Takes a record in, or stops its partition if it cannot be understood.
+    pub(crate) fn read(&mut self, consumer: &GroupConsumer, record: &BorrowedMessage<'_>) {
+        let (partition, offset) = (record.partition(), record.offset());
+        if !self.assignments.takes_in(partition) {
+            // Fetched before the partition was paused or handed back. It is not lost: nothing of it is committed.
+            return;
+        }
+        let position = RecordPosition { topic: self.topic.clone(), partition, offset };
+        let headers = record.headers().into_iter().flat_map(Headers::iter);
+        match decode::decode(position, record.payload(), headers.map(|header| (header.key, header.value))) {
+            Ok(event) => {
+                if !self.assignments.take_in(partition, offset, record.key(), event) {
+                    tracing::debug!(
+                        kafka.partition = partition,
+                        kafka.offset = offset,
+                        "read twice, taken once"
+                    );
+                }
+            }
+            Err(cause) => {
+                self.stop_partition(consumer, partition);
+                self.health.record_undecodable(partition, offset, &cause);
+            }
+        }
+    }
+
+    fn stop_partition(&mut self, consumer: &GroupConsumer, partition: i32) {
+        self.assignments.stop(partition);
+        self.set_paused(consumer, &[partition], true);
+    }
+
+    /// Pauses what is full and resumes what has room again.
+    pub(crate) fn steer_intake(&mut self, consumer: &GroupConsumer) {
+        let changes = self.assignments.intake_changes();
+        self.set_paused(consumer, &changes.pause, true);
+        self.set_paused(consumer, &changes.resume, false);
+    }
+
+    fn set_paused(&mut self, consumer: &GroupConsumer, partitions: &[i32], paused: bool) {
+        if partitions.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+        match result {
+            Ok(()) => tracing::debug!(?partitions, paused, "intake steered"),
+            Err(error) => {
+                tracing::error!(%error, ?partitions, "cannot pause or resume, so the client is replaced: {error}");
+                self.client_is_broken = true;
+            }
+        }
+    }
+
+    pub(crate) fn commit_if_due(&mut self, consumer: &Arc<GroupConsumer>) {
+        self.commits.send_if_due(consumer, &self.calls, &mut self.assignments);
+    }
+
+    /// Waits for the commit under way, which holds on to the client.
+    pub(crate) fn await_commit(&mut self) {
+        while self.commits.is_under_way() {
+            self.await_signals(LONGEST_WAIT_FOR_SIGNALS);
+        }
+    }
+
+    /// librdkafka has no position for some partition, and does not say for which.
+    pub(crate) fn a_position_is_missing(&mut self) {
+        self.examine_at = Some(Instant::now());
+    }
+
+    pub(crate) fn examine_positions_if_due(&mut self, consumer: &GroupConsumer) {
+        if self.examine_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.examine_at = None;
+        for partition in self.assignments.partitions() {
+            if let Err(error) = self.examine(consumer, partition) {
+                tracing::warn!(%error, kafka.partition = partition, "cannot examine a position yet: {error}");
+                self.examine_at = Some(Instant::now() + EXAMINE_AGAIN_AFTER);
+            }
+        }
+    }
+
+    fn examine(&mut self, consumer: &GroupConsumer, partition: i32) -> KafkaResult<()> {
+        let Some(reads_on_from) = self.assignments.reads_on_from(partition) else { return Ok(()) };
+        match positions::examine(consumer, &self.topic, partition, reads_on_from, EXAMINATION_TIME)? {
+            Finding::Readable => {}
+            Finding::Lost { wanted, oldest, end } => {
+                self.stop_partition(consumer, partition);
+                self.health.position_lost(partition, wanted, oldest, end);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_to_stop(&mut self) {
+        if self.stop_by.is_none() {
+            self.stop_by = Some(Instant::now() + self.drain_timeout);
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop_by.is_some()
+    }
+
+    /// Until when calls may end: a stop that was asked for earlier does not wait twice.
+    pub(crate) fn drain_deadline(&self, now: Instant) -> Instant {
+        self.stop_by.unwrap_or(now + self.drain_timeout)
+    }
+
+    /// Waits for the calls of these partitions, while those of all others go on.
+    pub(crate) fn await_calls(&mut self, partitions: &[i32], deadline: Instant) {
+        while self.assignments.has_calls_on_the_wire(partitions) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!(?partitions, "calls are still on their way; the next owner repeats them");
+                return;
+            }
+            self.await_signals(left);
+            self.start_calls();
+        }
+    }
+
+    /// Stops taking in, for a stop. The thread goes on polling, so the member stays one until it leaves.
+    pub(crate) fn close_all(&mut self, consumer: &GroupConsumer) -> Vec<i32> {
+        let partitions = self.assignments.partitions();
+        self.set_paused(consumer, &partitions, true);
+        for partition in &partitions {
+            self.assignments.close(*partition);
+        }
+        partitions
+    }
+
+    /// Nothing is ours any more: the client that it was assigned to is gone.
+    pub(crate) fn forget_assignments(&mut self) {
+        for partition in self.assignments.partitions() {
+            self.assignments.revoke(partition);
+            self.health.partition_gone(partition);
+        }
+        self.client_is_broken = false;
+        self.examine_at = None;
+    }
+}

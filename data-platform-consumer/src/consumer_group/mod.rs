@@ -1,0 +1,107 @@
+//! # Consumer group
+//!
+//! One member of the group that reads completed orders. One thread owns the Kafka consumer and everything the
+//! member knows, and never stops polling ([`poll_loop`]); calls to the data platform run elsewhere
+//! and report into the thread's mailbox. In the order in which data passes:
+//!
+//! - `positions` says where reading starts; `rebalance` takes partitions over and hands them back;
+//! - `key_queues` decides what may run side by side, `in_flight_budget` how much of it;
+//! - `offset_tracker` constructs the position that may be committed, `offset_commits` sends it;
+//! - `assignments` puts these together for each partition, `group` for the whole member.
+//!
+//! It promises that every record is delivered at least once, and the first time each in its key's order. It
+//! does not promise that a record is delivered only once: a crash, or a call that outlives its
+//! assignment, repeats it.
+
+mod assignments;
+mod client;
+mod group;
+mod in_flight_budget;
+mod key_queues;
+mod offset_commits;
+mod offset_tracker;
+mod poll_loop;
+mod positions;
+mod rebalance;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::delivery::call::{Calls, Report};
+use crate::health::Health;
+use crate::settings::{DeliverySettings, KafkaSettings};
+use crate::sink::Sink;
+
+pub(crate) use assignments::AssignmentEpoch;
+use group::Group;
+use offset_commits::Positions;
+use rebalance::GroupContext;
+
+pub(crate) use client::RESERVED as RESERVED_PROPERTIES;
+
+type GroupConsumer = BaseConsumer<GroupContext>;
+
+/// What lies in the poll thread's mailbox.
+pub(crate) enum Signal {
+    /// The client has something to be polled.
+    Readable,
+    /// A call has ended.
+    Reported(Report),
+    /// A commit has been answered.
+    Committed(Positions, KafkaResult<()>),
+    /// Finish and leave.
+    Stop,
+}
+
+/// A running member of the group.
+#[derive(Debug)]
+pub struct GroupMember {
+    mailbox: Sender<Signal>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// The poll thread broke down. Partitions pass to other members when the session times out.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that polls Kafka has ended by itself")]
+pub struct PollThreadEnded;
+
+/// Joins the group, in a thread of its own. A Kafka that is away is waited for, visibly, at any time.
+pub fn join(
+    kafka: KafkaSettings,
+    delivery: &DeliverySettings,
+    sink: Arc<dyn Sink>,
+    health: Health,
+    runtime: Handle,
+) -> io::Result<GroupMember> {
+    let (mailbox, signals) = mpsc::channel();
+    let (ending, ended) = oneshot::channel();
+    let calls = Calls::new(runtime, sink, mailbox.clone());
+    let group = Group::new(kafka, delivery, signals, calls, health);
+    let wake = mailbox.clone();
+    thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
+        poll_loop::run(group, &wake);
+        // Whoever waited for the end may have given up.
+        ending.send(()).ok();
+    })?;
+    Ok(GroupMember { mailbox, ended })
+}
+
+impl GroupMember {
+    /// Asks it to finish what is on the wire, commit, and leave. Returns at once.
+    pub fn stop(&self) {
+        // A thread that has ended needs no asking.
+        self.mailbox.send(Signal::Stop).ok();
+    }
+
+    /// Waits until it has left.
+    pub async fn left(&mut self) -> Result<(), PollThreadEnded> {
+        (&mut self.ended).await.map_err(|_| PollThreadEnded)
+    }
+}

@@ -1,0 +1,132 @@
+//! # Offset commits
+//!
+//! Sends committable positions to the group's coordinator: at an interval while all is well, and before
+//! partitions are handed back. Only ever positions that the offset tracker constructed.
+//!
+//! Each commit waits for its answer, those at the interval on a thread of the runtime, so that the poll
+//! thread does not. librdkafka's commits without waiting would be simpler, but the binding that we use never
+//! hears what became of them (`a_refused_commit_is_sent_again_and_ends_nothing`). One is under way at a time.
+//!
+//! A commit that fails is no reason to end: its position is sent again with the next one, and what is
+//! repeated meanwhile was going to be repeated anyway. While the group rebalances, refusals are normal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::Offset;
+
+use super::assignments::Assignments;
+use super::offset_tracker::NextOffset;
+use super::{GroupConsumer, Signal};
+use crate::delivery::call::Calls;
+
+/// Positions, each with its partition.
+pub(crate) type Positions = Vec<(i32, NextOffset)>;
+
+/// The commits at the interval.
+#[derive(Debug)]
+pub(crate) struct OffsetCommits {
+    topic: Arc<str>,
+    interval: Duration,
+    next: Instant,
+    under_way: bool,
+}
+
+impl OffsetCommits {
+    pub(crate) fn new(topic: Arc<str>, interval: Duration, now: Instant) -> Self {
+        Self { topic, interval, next: now + interval, under_way: false }
+    }
+
+    /// Sends what is new, if it is time to. The answer comes to the mailbox.
+    pub(crate) fn send_if_due<E>(
+        &mut self,
+        consumer: &Arc<GroupConsumer>,
+        calls: &Calls,
+        assignments: &mut Assignments<E>,
+    ) {
+        let now = Instant::now();
+        if self.under_way || now < self.next {
+            return;
+        }
+        self.next = now + self.interval;
+        let positions = assignments.take_commits();
+        if positions.is_empty() {
+            return;
+        }
+        self.under_way = true;
+        let (consumer, topic) = (Arc::clone(consumer), Arc::clone(&self.topic));
+        calls.run_blocking(move || {
+            let result = commit(&consumer, &topic, &positions);
+            // Before the answer: whoever reads it may count on being the consumer's only owner.
+            drop(consumer);
+            Signal::Committed(positions, result)
+        });
+    }
+
+    /// What became of the commit under way.
+    pub(crate) fn answered<E>(
+        &mut self,
+        positions: &Positions,
+        result: &KafkaResult<()>,
+        assignments: &mut Assignments<E>,
+    ) {
+        self.under_way = false;
+        if let Err(error) = result {
+            log_failure(error);
+            for (partition, _) in positions {
+                assignments.forget_commit(*partition);
+            }
+        }
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+}
+
+/// Commits these positions and waits for the answer, for as long as the client waits for its coordinator.
+pub(crate) fn send_and_wait(consumer: &GroupConsumer, topic: &str, positions: &Positions) {
+    match commit(consumer, topic, positions) {
+        Ok(()) if positions.is_empty() => {}
+        Ok(()) => tracing::debug!(kafka.topic = topic, ?positions, "committed before handing back"),
+        Err(error) => log_failure(&error),
+    }
+}
+
+fn commit(consumer: &GroupConsumer, topic: &str, positions: &Positions) -> KafkaResult<()> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (partition, NextOffset(next)) in positions {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+    }
+    // An error if even one partition's position was refused.
+    consumer.commit(&list, CommitMode::Sync)
+}
+
+fn log_failure(error: &KafkaError) {
+    if belongs_to_a_rebalance(error) {
+        tracing::info!(%error, "a commit was refused, as the group is changing: {error}");
+    } else {
+        tracing::warn!(%error, "a commit failed: {error}");
+    }
+}
+
+/// These say that the group changed under the commit, not that anything is wrong.
+fn belongs_to_a_rebalance(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::AssignmentLost
+                | RDKafkaErrorCode::FencedInstanceId
+                | RDKafkaErrorCode::State
+        )
+    )
+}

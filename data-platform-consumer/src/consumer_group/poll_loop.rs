@@ -1,0 +1,153 @@
+//! # Poll loop
+//!
+//! The one thread that polls, from joining the group to leaving it. It never waits for the data platform, so
+//! a call that takes longer than `max_poll_interval` costs no membership
+//! (`calls_longer_than_the_poll_interval_keep_the_membership`). It sleeps in its mailbox: librdkafka puts a signal
+//! there when it has something, and every call that ends reports there, so nothing waits for a tick, and
+//! an idle consumer does next to nothing.
+//!
+//! A client that is beyond repair (a fatal error, a rebalance that it refused) is replaced by a new one
+//! after a wait that grows. A Kafka that is away is not such a case: librdkafka reconnects by itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+
+use super::group::Group;
+use super::rebalance::GroupContext;
+use super::{GroupConsumer, Signal, offset_commits};
+
+/// The client's signal could get lost; a poll at this interval finds what it was about. It is also how often
+/// the client sees that we are alive.
+const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// How many records to read before looking into the mailbox again.
+const RECORDS_PER_TURN: usize = 500;
+const FIRST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_secs(30);
+
+enum Ending {
+    Stopped,
+    ClientIsBroken,
+}
+
+/// Runs until a stop was asked for and the group is left.
+pub(super) fn run(group: Group, wake: &Sender<Signal>) {
+    let context = GroupContext::new(group);
+    let mut wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
+    while !context.group().is_stopping() {
+        let started = Instant::now();
+        match join(&context, wake).map(|consumer| Member { consumer, context: context.clone() }.run()) {
+            Ok(Ending::Stopped) => return,
+            Ok(Ending::ClientIsBroken) => {}
+            Err(error) => tracing::error!(%error, "cannot set up the Kafka client: {error}"),
+        }
+        if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
+            wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
+        }
+        tracing::warn!("a new Kafka client is set up in {wait:?}");
+        wait_for_next_client(&context, wait);
+        wait = (wait * 2).min(LONGEST_WAIT_FOR_A_NEW_CLIENT);
+    }
+}
+
+fn wait_for_next_client(context: &GroupContext, wait: Duration) {
+    let mut group = context.group();
+    group.forget_assignments();
+    let deadline = Instant::now() + wait;
+    while Instant::now() < deadline && !group.is_stopping() {
+        group.await_signals(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn join(context: &GroupContext, wake: &Sender<Signal>) -> KafkaResult<Arc<GroupConsumer>> {
+    let (config, topic, group_id) = {
+        let group = context.group();
+        (group.config.clone(), group.kafka.topic.clone(), group.kafka.group_id.clone())
+    };
+    let mut consumer: GroupConsumer = config.create_with_context(context.clone())?;
+    let wake = wake.clone();
+    consumer.set_nonempty_callback(move || {
+        // The mailbox is gone only when the thread that polls is.
+        wake.send(Signal::Readable).ok();
+    });
+    consumer.subscribe(&[&topic])?;
+    tracing::info!(kafka.topic = topic, kafka.group = group_id, "joining group {group_id} to read {topic}");
+    Ok(Arc::new(consumer))
+}
+
+struct Member {
+    consumer: Arc<GroupConsumer>,
+    context: GroupContext,
+}
+
+impl Member {
+    fn run(self) -> Ending {
+        loop {
+            let drained = self.poll_all();
+            let mut group = self.context.group();
+            if group.client_is_broken {
+                group.await_commit();
+                return Ending::ClientIsBroken;
+            }
+            group.start_calls();
+            group.steer_intake(&self.consumer);
+            group.examine_positions_if_due(&self.consumer);
+            group.commit_if_due(&self.consumer);
+            group.await_signals(if drained { LONGEST_SLEEP } else { Duration::ZERO });
+            group.start_calls();
+            if group.is_stopping() {
+                break;
+            }
+        }
+        self.leave()
+    }
+
+    /// Reads what the client has, up to a turn's worth. False if there may be more.
+    fn poll_all(&self) -> bool {
+        for _ in 0..RECORDS_PER_TURN {
+            let events_before = self.context.events_served();
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(record)) => self.context.group().read(&self.consumer, &record),
+                Some(Err(error)) => self.failed(&error),
+                None if self.context.events_served() == events_before => return true,
+                None => {}
+            }
+        }
+        false
+    }
+
+    /// The context has logged it; here is what follows from it.
+    fn failed(&self, error: &KafkaError) {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            tracing::error!(%error, "the Kafka client is beyond repair and is replaced: {error}");
+            self.context.group().client_is_broken = true;
+        } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            self.context.group().a_position_is_missing();
+        }
+    }
+
+    /// Lets calls on the wire end, commits, and leaves. It polls all the while, or the group would think it dead.
+    fn leave(self) -> Ending {
+        let partitions = self.context.group().close_all(&self.consumer);
+        tracing::info!("stopping: calls on their way may end");
+        loop {
+            self.poll_all();
+            let mut group = self.context.group();
+            let deadline = group.drain_deadline(Instant::now());
+            if !group.assignments.has_calls_on_the_wire(&partitions) || Instant::now() >= deadline {
+                group.await_commit();
+                let committable = group.assignments.committable(&group.assignments.partitions());
+                offset_commits::send_and_wait(&self.consumer, &group.kafka.topic, &committable);
+                break;
+            }
+            group.await_signals(LONGEST_SLEEP);
+        }
+        // Dropping the client leaves the group, which calls back once more to hand the partitions over.
+        drop(self.consumer);
+        tracing::info!("left the group");
+        Ending::Stopped
+    }
+}

@@ -1,0 +1,113 @@
+//! # Positions
+//!
+//! Where reading starts and whether it can go on. `auto.offset.reset` is `error`, so that librdkafka never
+//! jumps by itself; with `latest`, its default, a first start or a lost position skips orders silently.
+//!
+//! On assignment the committed positions are looked up, and a partition without one starts at its beginning,
+//! by our own choice. A position that the broker no longer has is an alarm, and that partition stops: to
+//! skip what is gone is an operator's decision.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::Offset;
+
+use super::GroupConsumer;
+
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Where an assignment begins to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartPosition {
+    /// At the committed position.
+    At(i64),
+    /// At the oldest record: nothing was committed yet.
+    Beginning,
+}
+
+impl StartPosition {
+    fn from_committed(offset: Offset) -> Self {
+        match offset {
+            Offset::Offset(next) => Self::At(next),
+            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => {
+                Self::Beginning
+            }
+        }
+    }
+
+    pub(crate) fn to_offset(self) -> Offset {
+        match self {
+            Self::At(next) => Offset::Offset(next),
+            Self::Beginning => Offset::Beginning,
+        }
+    }
+}
+
+/// Why a partition is not read on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It is being read.
+    Readable,
+    /// The broker no longer has, or does not have yet, what is to be read next.
+    Lost { wanted: i64, oldest: i64, end: i64 },
+}
+
+/// Looks up where to start on each of these partitions, within the time given. The look-up is tried again after
+/// an error, as the coordinator may just be moving.
+pub(crate) fn start_positions(
+    consumer: &GroupConsumer,
+    partitions: &TopicPartitionList,
+    time: Duration,
+) -> KafkaResult<Vec<(i32, StartPosition)>> {
+    let deadline = Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match committed(consumer, partitions, left) {
+            Err(error) if !left.is_zero() && !consumer.assignment_lost() => {
+                tracing::info!(%error, "the committed positions are looked up again: {error}");
+                // An answer that comes at once must not make this spin; one that is waited for waits there.
+                std::thread::sleep(AGAIN_AFTER.min(left));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn committed(
+    consumer: &GroupConsumer,
+    partitions: &TopicPartitionList,
+    time: Duration,
+) -> KafkaResult<Vec<(i32, StartPosition)>> {
+    if partitions.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let mut wanted = TopicPartitionList::with_capacity(partitions.count());
+    for element in partitions.elements() {
+        wanted.add_partition(element.topic(), element.partition());
+    }
+    let committed = consumer.committed_offsets(wanted, time)?;
+    let positions = committed.elements().into_iter().map(|element| {
+        element.error()?;
+        Ok((element.partition(), StartPosition::from_committed(element.offset())))
+    });
+    positions.collect()
+}
+
+/// Finds out why librdkafka has no position for a partition, which its error does not say.
+pub(crate) fn examine(
+    consumer: &GroupConsumer,
+    topic: &str,
+    partition: i32,
+    reads_on_from: StartPosition,
+    time: Duration,
+) -> KafkaResult<Finding> {
+    let StartPosition::At(wanted) = reads_on_from else { return Ok(Finding::Readable) };
+    let (oldest, end) = consumer.fetch_watermarks(topic, partition, time)?;
+    if (oldest..=end).contains(&wanted) {
+        Ok(Finding::Readable)
+    } else {
+        Ok(Finding::Lost { wanted, oldest, end })
+    }
+}

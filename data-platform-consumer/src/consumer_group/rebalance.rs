@@ -1,0 +1,197 @@
+//! # Rebalance
+//!
+//! Takes partitions over and hands them back. librdkafka calls this on the thread that polls, in the middle
+//! of a poll, so everything here is on the poll thread and waits for nothing without a bound.
+//!
+//! Taken over: a position is looked up for each partition and named in the one call that assigns it. Handed
+//! back: nothing new starts, what waits is dropped, what is on the wire has a bounded time to end, what
+//! finished is committed, and only then the partition goes. If it was lost already, nothing is waited for
+//! and nothing committed: it belongs to somebody else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::group::Group;
+use super::positions::{self, StartPosition};
+use super::{GroupConsumer, offset_commits};
+use crate::health::Health;
+
+/// These come as an error too, and are told there, once and not at every attempt.
+const BROKER_CONNECTION_FAILED: &str = "FAIL";
+
+/// What the client calls back. It shares the member's state with the poll loop; both are on one thread, so
+/// the lock is never waited for.
+#[derive(Clone)]
+pub(crate) struct GroupContext {
+    group: Arc<Mutex<Group>>,
+    health: Health,
+    events_served: Arc<AtomicU64>,
+}
+
+impl GroupContext {
+    pub(crate) fn new(group: Group) -> Self {
+        let health = group.health.clone();
+        Self { group: Arc::new(Mutex::new(group)), health, events_served: Arc::default() }
+    }
+
+    pub(crate) fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grows with every callback. A poll that returns nothing may have served one of these, in which case there can
+    /// be more to poll.
+    pub(crate) fn events_served(&self) -> u64 {
+        self.events_served.load(Ordering::Relaxed)
+    }
+
+    fn count_event(&self) {
+        self.events_served.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.count_event();
+        if facility == BROKER_CONNECTION_FAILED {
+            tracing::debug!(target: "librdkafka", facility, "librdkafka: {message}");
+            return;
+        }
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                tracing::warn!(target: "librdkafka", facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(target: "librdkafka", facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Debug => {
+                tracing::debug!(target: "librdkafka", facility, "librdkafka: {message}");
+            }
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.count_event();
+        self.health.statistics(&statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.count_event();
+        self.health.client_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        self.count_event();
+        let mut group = self.group();
+        let applied = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            group.take_over(consumer, partitions)
+        } else {
+            group.hand_back(consumer, partitions)
+        };
+        if let Err(error) = applied {
+            // Only a new client, which joins the group anew, gets out of this.
+            tracing::error!(%error, "partitions could not be taken over or handed back, so the client is replaced: {error}");
+            group.client_is_broken = true;
+        }
+    }
+}
+
+impl Group {
+    fn take_over(&mut self, consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        let starts = match positions::start_positions(consumer, partitions, self.kafka.position_timeout) {
+            Ok(starts) => starts,
+            Err(error) => {
+                // The client wants an answer before it can be closed, and guessing a position is none.
+                assign(consumer, &TopicPartitionList::new())?;
+                return Err(error);
+            }
+        };
+        let mut explicit = TopicPartitionList::with_capacity(starts.len());
+        for (partition, start) in &starts {
+            explicit.add_partition_offset(&self.kafka.topic, *partition, start.to_offset())?;
+            self.assignments.assign(*partition, *start);
+            log_start(&self.kafka.topic, *partition, *start);
+        }
+        assign(consumer, &explicit)?;
+        self.health.joined(self.assignments.partitions().len());
+        if self.is_stopping() {
+            consumer.pause(&explicit)?;
+            for (partition, _) in &starts {
+                self.assignments.close(*partition);
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_back(&mut self, consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let lost = consumer.assignment_lost();
+        for partition in &numbers {
+            self.assignments.close(*partition);
+        }
+        if !lost {
+            self.await_calls(&numbers, self.drain_deadline(Instant::now()));
+            let committable = self.assignments.committable(&numbers);
+            offset_commits::send_and_wait(consumer, &self.kafka.topic, &committable);
+        }
+        for partition in &numbers {
+            self.assignments.revoke(*partition);
+            self.health.partition_gone(*partition);
+        }
+        tracing::info!(
+            kafka.topic = %self.kafka.topic,
+            lost,
+            "{} partitions {numbers:?} of {}",
+            if lost { "lost" } else { "handed back" },
+            self.kafka.topic
+        );
+        if lost {
+            self.health.assignment_lost();
+        }
+        if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
+    }
+}
+
+fn assign(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    if is_cooperative(consumer) {
+        consumer.incremental_assign(partitions)
+    } else {
+        consumer.assign(partitions)
+    }
+}
+
+fn is_cooperative(consumer: &GroupConsumer) -> bool {
+    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+}
+
+fn log_start(topic: &str, partition: i32, start: StartPosition) {
+    let position = match start {
+        StartPosition::At(next) => format!("from offset {next}"),
+        StartPosition::Beginning => "from its beginning, as nothing was committed yet".to_owned(),
+    };
+    tracing::info!(
+        kafka.topic = topic,
+        kafka.partition = partition,
+        "reading {topic}[{partition}] {position}"
+    );
+}

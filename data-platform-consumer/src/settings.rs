@@ -1,0 +1,242 @@
+//! # Settings
+//!
+//! The types behind `config/default.toml`, which is their documentation, and the rules between them, checked
+//! when they are loaded.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use service_chassis::management::ManagementSettings;
+use service_chassis::settings::{Loaded, Properties, SettingsError, SettingsReport, SettingsSource};
+use service_chassis::telemetry::LogSettings;
+
+use crate::consumer_group::RESERVED_PROPERTIES;
+use crate::delivery::RetryPolicy;
+use crate::sink::SinkSettings;
+
+/// The commented defaults, compiled in.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+/// What the names of environment variables start with.
+pub const ENVIRONMENT_PREFIX: &str = "DATA_PLATFORM_CONSUMER";
+
+/// librdkafka keeps its times as milliseconds in 32 bits, and takes none above this.
+const LONGEST_SESSION: Duration = Duration::from_hours(1);
+const LONGEST_POLL_INTERVAL: Duration = Duration::from_hours(24);
+
+/// All settings of the service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What to read.
+    pub kafka: KafkaSettings,
+    /// How it is delivered.
+    pub delivery: DeliverySettings,
+    /// Where to.
+    pub sink: SinkSettings,
+    /// The port for probes.
+    pub management: ManagementSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// The settings `[kafka]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `HOST:PORT`, several separated by commas.
+    pub bootstrap_servers: String,
+    /// The topic of completed orders.
+    pub topic: String,
+    /// Members of one group share the partitions.
+    pub group_id: String,
+    /// After so long without a heartbeat a member has lost its partitions.
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
+    /// How often a member is heard of.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+    /// After so long without a poll a member leaves.
+    #[serde(with = "humantime_serde")]
+    pub max_poll_interval: Duration,
+    /// How often finished work is committed.
+    #[serde(with = "humantime_serde")]
+    pub commit_interval: Duration,
+    /// How long looking up committed positions may take.
+    #[serde(with = "humantime_serde")]
+    pub position_timeout: Duration,
+    /// How long leaving the group may take.
+    #[serde(with = "humantime_serde")]
+    pub close_timeout: Duration,
+    /// For librdkafka, as it is.
+    pub properties: Properties,
+}
+
+/// The settings `[delivery]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverySettings {
+    /// How many records may be on their way at a time.
+    pub in_flight_limit: usize,
+    /// How far a partition may run ahead of its committable position.
+    pub window: u64,
+    /// How long calls may take to end when partitions are handed back.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// When a failed delivery is tried again.
+    pub retry: RetryPolicy,
+}
+
+/// Loads the settings and checks the rules between them.
+pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> {
+    let loaded = service_chassis::settings::load(source)?;
+    check(&loaded.settings, &loaded.report)?;
+    Ok(loaded)
+}
+
+/// The rules that no single setting can tell.
+pub(crate) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsError> {
+    match broken_rule(settings) {
+        Some((key, reason)) => Err(report.reject(&key, reason)),
+        None => Ok(()),
+    }
+}
+
+/// A rule: whether it holds, the setting to change where it does not, and why.
+type Rule = (bool, &'static str, &'static str);
+
+fn broken_rule(settings: &Settings) -> Option<(String, String)> {
+    let Settings { kafka, delivery, .. } = settings;
+    let reserved = kafka.properties.iter().find(|(key, _)| RESERVED_PROPERTIES.contains(key));
+    if let Some((key, _)) = reserved {
+        let reason = "it has a setting of its own, or the promises of this service hang on it";
+        return Some((format!("kafka.properties.{key}"), reason.to_owned()));
+    }
+    let rules = names(kafka).into_iter().chain(times(kafka, delivery)).chain(limits(delivery));
+    let (_, key, reason) = rules.into_iter().find(|(holds, ..)| !holds)?;
+    Some((key.to_owned(), reason.to_owned()))
+}
+
+fn names(kafka: &KafkaSettings) -> [Rule; 3] {
+    let empty = "it must not be empty";
+    [
+        (!kafka.bootstrap_servers.trim().is_empty(), "kafka.bootstrap_servers", empty),
+        (!kafka.topic.trim().is_empty(), "kafka.topic", empty),
+        (!kafka.group_id.trim().is_empty(), "kafka.group_id", empty),
+    ]
+}
+
+fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
+    let rebalance = delivery.drain_timeout.saturating_add(kafka.session_timeout);
+    [
+        (
+            kafka.heartbeat_interval >= Duration::from_millis(1),
+            "kafka.heartbeat_interval",
+            "it must be at least 1ms",
+        ),
+        (!kafka.commit_interval.is_zero(), "kafka.commit_interval", "it must be longer than nothing"),
+        (
+            kafka.session_timeout >= kafka.heartbeat_interval.saturating_mul(3),
+            "kafka.session_timeout",
+            "it must be at least three times kafka.heartbeat_interval, or one lost heartbeat costs the membership",
+        ),
+        (kafka.session_timeout <= LONGEST_SESSION, "kafka.session_timeout", "it must be at most 1h"),
+        (
+            kafka.max_poll_interval >= kafka.session_timeout,
+            "kafka.max_poll_interval",
+            "it must not be shorter than kafka.session_timeout",
+        ),
+        (
+            kafka.max_poll_interval <= LONGEST_POLL_INTERVAL,
+            "kafka.max_poll_interval",
+            "it must be at most 24h",
+        ),
+        (
+            rebalance <= kafka.max_poll_interval,
+            "delivery.drain_timeout",
+            "with kafka.session_timeout it must fit into kafka.max_poll_interval, as a rebalance waits for both",
+        ),
+        (
+            kafka.close_timeout > kafka.session_timeout,
+            "kafka.close_timeout",
+            "it must be longer than kafka.session_timeout, for which a last commit waits for its coordinator",
+        ),
+        (
+            kafka.position_timeout <= kafka.max_poll_interval / 2,
+            "kafka.position_timeout",
+            "it must be at most half of kafka.max_poll_interval",
+        ),
+    ]
+}
+
+fn limits(delivery: &DeliverySettings) -> [Rule; 5] {
+    let retry = &delivery.retry;
+    [
+        (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
+        (
+            usize::try_from(delivery.window).map_or(true, |window| window >= delivery.in_flight_limit),
+            "delivery.window",
+            "it must not be smaller than delivery.in_flight_limit, or one partition could never use the limit",
+        ),
+        (delivery.window >= 2, "delivery.window", "it must be at least 2: intake resumes at half of it"),
+        (!retry.first_wait.is_zero(), "delivery.retry.first_wait", "it must be longer than nothing"),
+        (
+            retry.longest_wait >= retry.first_wait,
+            "delivery.retry.longest_wait",
+            "it must not be shorter than delivery.retry.first_wait",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn with(environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let source =
+            SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
+        let environment = environment.iter().map(|(name, value)| {
+            (OsString::from(format!("{ENVIRONMENT_PREFIX}__{name}")), OsString::from(value))
+        });
+        let loaded: Loaded<Settings> = service_chassis::settings::load_with_environment(&source, environment)
+            .map_err(|error| error.to_string())?;
+        check(&loaded.settings, &loaded.report).map_err(|error| error.to_string())?;
+        Ok(loaded.settings)
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_keep_the_rules() {
+        let settings = with(&[]).unwrap();
+        assert_eq!(settings.kafka.group_id, "data-platform-consumer");
+        assert_eq!(settings.kafka.topic, shared_messages::topics::ORDER_COMPLETED);
+        assert_eq!((settings.delivery.in_flight_limit, settings.delivery.window), (100, 10_000));
+        assert_eq!(settings.sink.log.wait, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_setting_that_breaks_a_rule_is_named() {
+        for (name, value, key) in [
+            ("DELIVERY__WINDOW", "99", "delivery.window"),
+            ("DELIVERY__IN_FLIGHT_LIMIT", "0", "delivery.in_flight_limit"),
+            ("DELIVERY__DRAIN_TIMEOUT", "10m", "delivery.drain_timeout"),
+            ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
+            ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
+            ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
+            ("KAFKA__CLOSE_TIMEOUT", "15s", "kafka.close_timeout"),
+            ("KAFKA__TOPIC", " ", "kafka.topic"),
+            ("KAFKA__PROPERTIES__ENABLE__AUTO__COMMIT", "true", "kafka.properties.enable.auto.commit"),
+            ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
+            ("SINK__KIND", "ftp", "sink.kind"),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err();
+            assert!(error.contains(key) && error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_librdkafka_knows_is_handed_through() {
+        let settings = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_ssl")]).unwrap();
+        assert_eq!(settings.kafka.properties.value("security.protocol"), Some("sasl_ssl"));
+    }
+}

@@ -1,0 +1,82 @@
+//! Kafka that is away, or answers with errors, is waited for.
+
+use data_platform_consumer::health::KAFKA_UNREACHABLE;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::broker::Broker;
+use crate::member::Member;
+use crate::platform::Platform;
+
+#[test]
+fn a_kafka_that_is_away_is_waited_for_visibly_at_the_start_and_later() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    broker.all_down();
+    let member = Member::join("only", &broker, &platform, &[]);
+    member.await_alarm(KAFKA_UNREACHABLE);
+    assert!(!member.readiness.is_ready());
+    broker.all_up();
+    platform.await_taken("what was there", |taken| taken.len() == 1);
+    member.await_ready();
+
+    broker.all_down();
+    member.await_alarm(KAFKA_UNREACHABLE);
+    assert!(!member.readiness.is_ready());
+    broker.all_up();
+    broker.order(0, 2);
+    platform.await_taken("what came later", |taken| taken.iter().any(|receipt| receipt.order_id == 2));
+    broker.await_committed(0, 2);
+    member.await_ready();
+    member.stop();
+}
+
+#[test]
+fn a_refused_commit_is_sent_again_and_ends_nothing() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    let member = Member::join("only", &broker, &platform, &[]);
+    member.await_ready();
+    broker.cluster.request_errors(
+        RDKafkaApiKey::OffsetCommit,
+        &[
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        ],
+    );
+    broker.order(0, 1);
+    broker.await_committed(0, 1);
+    broker.order(0, 2);
+    broker.await_committed(0, 2);
+    member.stop();
+    assert!(platform.taken().len() >= 2);
+}
+
+#[test]
+fn reading_starts_only_when_the_committed_positions_are_known() {
+    let (broker, platform) = (Broker::with_partitions(2), Platform::taking_everything());
+    for order in 1..=3 {
+        broker.order(0, order);
+        broker.order(1, 10 + order);
+    }
+    broker.commit(0, 2);
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 4];
+    broker.cluster.request_errors(RDKafkaApiKey::OffsetFetch, &refused);
+    let member = Member::join("only", &broker, &platform, &[("KAFKA__POSITION_TIMEOUT", "200ms")]);
+    let taken = platform.await_taken("all that was not delivered", |taken| taken.len() >= 4);
+    let mut orders: Vec<i64> = taken.iter().map(|receipt| receipt.order_id).collect();
+    orders.sort_unstable();
+    assert_eq!(orders, [3, 11, 12, 13]);
+    broker.await_committed(0, 3);
+    broker.await_committed(1, 3);
+    member.stop();
+}
+
+#[test]
+fn a_stop_ends_while_kafka_is_away() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    let member = Member::join("only", &broker, &platform, &[("KAFKA__COMMIT_INTERVAL", "1h")]);
+    platform.await_taken("one", |taken| taken.len() == 1);
+    broker.all_down();
+    member.await_alarm(KAFKA_UNREACHABLE);
+    member.stop();
+}

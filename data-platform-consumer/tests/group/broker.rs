@@ -1,0 +1,104 @@
+//! A mock cluster with one topic, a producer for it, and the group's committed positions.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+pub(crate) const TOPIC: &str = "order-completed";
+pub(crate) const GROUP: &str = "data-platform-consumer";
+/// How long anything may take before the test fails. Nothing waits for it unless it fails.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+
+pub(crate) struct Broker {
+    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
+    producer: BaseProducer,
+}
+
+impl Broker {
+    pub(crate) fn with_partitions(partitions: i32) -> Self {
+        let cluster = MockCluster::new(3).unwrap();
+        cluster.create_topic(TOPIC, partitions, 3).unwrap();
+        let producer =
+            ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+        Self { cluster, producer }
+    }
+
+    pub(crate) fn bootstrap_servers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    /// One order, keyed by its id.
+    pub(crate) fn order(&self, partition: i32, order_id: i64) {
+        self.keyed_order(partition, &order_id.to_string(), order_id);
+    }
+
+    /// One order under any key, so that several can share one.
+    pub(crate) fn keyed_order(&self, partition: i32, key: &str, order_id: i64) {
+        let value = format!(r#"{{"occurredAt":"2025-05-29T01:43:46.137371Z","orderId":{order_id}}}"#);
+        self.record(partition, key, value.as_bytes(), "order-completed.v1");
+    }
+
+    /// Any record, acked when this returns.
+    pub(crate) fn record(&self, partition: i32, key: &str, value: &[u8], event_type: &str) {
+        let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(event_type) });
+        let record = BaseRecord::to(TOPIC).partition(partition).key(key).payload(value).headers(headers);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.flush(DEADLINE).unwrap();
+    }
+
+    pub(crate) fn all_down(&self) {
+        (1..=3).for_each(|broker| self.cluster.broker_down(broker).unwrap());
+    }
+
+    pub(crate) fn all_up(&self) {
+        (1..=3).for_each(|broker| self.cluster.broker_up(broker).unwrap());
+    }
+
+    /// What the group has committed for a partition.
+    pub(crate) fn committed(&self, partition: i32) -> Option<i64> {
+        let consumer = self.bystander();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(TOPIC, partition);
+        let answer = consumer.committed_offsets(list, DEADLINE).unwrap();
+        let element = answer.find_partition(TOPIC, partition).unwrap();
+        element.error().unwrap();
+        element.offset().to_raw().filter(|offset| *offset >= 0)
+    }
+
+    pub(crate) fn await_committed(&self, partition: i32, expected: i64) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let committed = self.committed(partition);
+            if committed == Some(expected) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "partition {partition}: {committed:?} is committed, not {expected}"
+            );
+        }
+    }
+
+    /// Commits in the group's name, as an operator would.
+    pub(crate) fn commit(&self, partition: i32, offset: i64) {
+        let consumer = self.bystander();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(TOPIC, partition, Offset::Offset(offset)).unwrap();
+        consumer.assign(&list).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    /// A client of the group that is no member of it.
+    fn bystander(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("group.id", GROUP)
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap()
+    }
+}

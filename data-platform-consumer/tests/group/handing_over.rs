@@ -1,0 +1,98 @@
+//! Partitions change hands without a record being skipped, and what finished is not repeated.
+
+use std::collections::HashSet;
+
+use crate::broker::Broker;
+use crate::member::Member;
+use crate::platform::{Answer, Platform, Receipt, first_seen, times_taken};
+
+const PARTITIONS: i32 = 4;
+
+/// One record to each partition; waits until all were taken.
+fn one_round(broker: &Broker, platform: &Platform, round: i64) -> Vec<Receipt> {
+    let orders: Vec<i64> = (0..PARTITIONS).map(|partition| round * 100 + i64::from(partition)).collect();
+    for (partition, order) in (0..PARTITIONS).zip(&orders) {
+        broker.order(partition, *order);
+    }
+    let all =
+        |taken: &[Receipt]| orders.iter().all(|order| taken.iter().any(|receipt| receipt.order_id == *order));
+    platform.await_taken("a round", all)
+}
+
+#[test]
+fn two_members_share_the_partitions_and_one_takes_over_from_the_other() {
+    let (broker, platform) = (Broker::with_partitions(PARTITIONS), Platform::taking_everything());
+    let first = Member::join("first", &broker, &platform, &[]);
+    one_round(&broker, &platform, 1);
+    let second = Member::join("second", &broker, &platform, &[]);
+    let mut round = 1;
+    let mut last: Vec<Receipt> = Vec::new();
+    while last.iter().map(|receipt| receipt.member).collect::<HashSet<_>>().len() < 2 {
+        round += 1;
+        let before = platform.taken().len();
+        last = one_round(&broker, &platform, round)[before..].to_vec();
+    }
+    first.stop();
+    let rounds_with_both = round;
+    let taken = one_round(&broker, &platform, round + 1);
+    let after: Vec<_> = taken.iter().filter(|receipt| receipt.order_id / 100 > rounds_with_both).collect();
+    assert!(after.iter().all(|receipt| receipt.member == "second"), "{after:?}");
+    second.stop();
+    let repeated: Vec<_> =
+        times_taken(&platform.taken()).into_iter().filter(|(_, times)| *times > 1).collect();
+    assert_eq!(repeated, vec![], "a clean handing over repeats nothing");
+    (0..PARTITIONS).for_each(|partition| assert_eq!(broker.committed(partition), Some(round + 1)));
+}
+
+#[test]
+fn handing_back_commits_what_finished_and_late_results_are_dropped() {
+    // The first member gets stuck with offset 3 of each partition; only handing back can commit.
+    let stuck = |call: &Receipt| {
+        if call.member == "first" && call.offset == 3 { Answer::TakeAtTheGate } else { Answer::Take }
+    };
+    let (broker, platform) = (Broker::with_partitions(2), Platform::with(stuck));
+    for offset in 0..6 {
+        broker.order(0, 100 + offset);
+        broker.order(1, 200 + offset);
+    }
+    let first = Member::join("first", &broker, &platform, &[("KAFKA__COMMIT_INTERVAL", "1h")]);
+    platform.await_taken("all but two", |taken| taken.len() == 10);
+    platform.await_calls("all", |calls| calls.len() == 12);
+    assert_eq!((broker.committed(0), broker.committed(1)), (None, None));
+
+    let second = Member::join("second", &broker, &platform, &[]);
+    let of_second = |taken: &[Receipt]| -> Vec<Receipt> {
+        taken.iter().filter(|receipt| receipt.member == "second").cloned().collect()
+    };
+    let taken = platform.await_taken("the rest of one partition", |taken| of_second(taken).len() == 3);
+    let repeated = of_second(&taken);
+    let mut offsets: Vec<i64> = repeated.iter().map(|receipt| receipt.offset).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [3, 4, 5], "it starts behind the unbroken run that had finished");
+    let moved = repeated[0].partition;
+    broker.await_committed(moved, 6);
+
+    // Only now the first member's call ends. Its partition has gone on without it.
+    platform.open_gate();
+    platform.await_taken("the late call", |taken| taken.len() == 15);
+    first.stop();
+    broker.await_committed(1 - moved, 6);
+    assert_eq!(broker.committed(moved), Some(6), "the late result moved nothing");
+    second.stop();
+}
+
+#[test]
+fn nothing_is_skipped_when_a_member_takes_over_unfinished_work() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::with(|_| Answer::TakeAtTheGate));
+    (0..5).for_each(|order| broker.keyed_order(0, "one key", order));
+    let first = Member::join("first", &broker, &platform, &[("DELIVERY__DRAIN_TIMEOUT", "0s")]);
+    platform.await_calls("a call that never ends", |calls| calls.len() == 1);
+    first.stop();
+    assert_eq!(broker.committed(0), None);
+    platform.change_to(|_| Answer::Take);
+    let second = Member::join("second", &broker, &platform, &[]);
+    let taken = platform.await_taken("all of it", |taken| taken.len() == 5);
+    assert_eq!(first_seen(&taken), [0, 1, 2, 3, 4]);
+    broker.await_committed(0, 5);
+    second.stop();
+}

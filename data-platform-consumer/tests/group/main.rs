@@ -1,0 +1,12 @@
+//! The consumer against a broker that speaks Kafka's protocol: librdkafka's mock cluster, in process.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod broker;
+mod member;
+mod platform;
+
+mod away;
+mod delivering;
+mod handing_over;
+mod stopping_partitions;
