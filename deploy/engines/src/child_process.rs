@@ -45,8 +45,9 @@ pub struct ChildProcess {
 impl ChildProcess {
     /// Starts `command` in the guard's group.
     pub fn spawn(command: &mut Command) -> Result<Self, SpawnError> {
-        let group = guard::of_this_process()?.group()?;
-        let child = command.process_group(group).spawn().map_err(|cause| SpawnError::Start {
+        let guard = guard::of_this_process()?;
+        let charge = guard.charge();
+        let child = command.process_group(guard.group()?).spawn().map_err(|cause| SpawnError::Start {
             program: command.get_program().to_string_lossy().into_owned(),
             cause,
         })?;
@@ -58,7 +59,7 @@ impl ChildProcess {
             wait_uncollected(pid);
             let mut running = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let status = running.take().and_then(|mut child| child.wait().ok());
-            drop(running);
+            drop((running, charge));
             tell.send_replace(Some(status.unwrap_or_default()));
         });
         Ok(Self { pid, running, exit })
@@ -158,10 +159,11 @@ pub(crate) fn run(command: &mut Command) -> Result<(ExitStatus, String), SpawnEr
     use std::process::Stdio;
 
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let group = guard::of_this_process()?.group()?;
+    let guard = guard::of_this_process()?;
+    let _charge = guard.charge();
     let failed = |program: String| move |cause| SpawnError::Start { program, cause };
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.process_group(group).spawn().map_err(failed(program.clone()))?;
+    let mut child = command.process_group(guard.group()?).spawn().map_err(failed(program.clone()))?;
     // Both pipes at once, or a full one would stall the other.
     let stderr = child.stderr.take();
     let errors = std::thread::spawn(move || read_all(stderr));

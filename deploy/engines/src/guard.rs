@@ -23,6 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ use crate::this_executable;
 const GUARD: &str = "--engines-guard";
 const SWEEPER: &str = "--engines-sweeper";
 const READY: &str = "guarding";
+const DISMISSED: &[u8] = b"dismissed";
 
 /// The first line of `main`: when this process was started as the guard or as the broker, it is that, and
 /// never returns.
@@ -69,6 +71,8 @@ pub struct Guard {
     group: u32,
     pipe: Mutex<Option<ChildStdin>>,
     ended: watch::Receiver<bool>,
+    /// Processes that run and folders that stand.
+    charges: AtomicUsize,
 }
 
 static OF_THIS_PROCESS: Mutex<Option<Arc<Guard>>> = Mutex::new(None);
@@ -84,12 +88,27 @@ pub fn of_this_process() -> Result<Arc<Guard>, GuardError> {
     Ok(guard)
 }
 
-/// Lets the guard go when everything under it was stopped in good order, and waits until it has gone.
+/// Lets the guard go, and waits until it has gone: at once if everything under it was stopped in good order, else
+/// after it has seen to the rest.
 pub async fn dismiss() {
     let guard = OF_THIS_PROCESS.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(guard) = guard {
+        if guard.charges.load(Ordering::Acquire) == 0 {
+            // If it cannot be told, it looks for itself.
+            guard.tell(DISMISSED, Path::new("")).ok();
+        }
         guard.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
         guard.ended().await;
+    }
+}
+
+/// Something that the guard has to see to, for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Charge(Arc<Guard>);
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.0.charges.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -118,7 +137,11 @@ impl Guard {
             drop(child.wait());
             tell.send_replace(true);
         });
-        if ready { Ok(Self { group, pipe: Mutex::new(pipe), ended }) } else { Err(GuardError::NotEntered) }
+        if ready {
+            Ok(Self { group, pipe: Mutex::new(pipe), ended, charges: AtomicUsize::new(0) })
+        } else {
+            Err(GuardError::NotEntered)
+        }
     }
 
     /// The process group that everything guarded is born into.
@@ -127,6 +150,12 @@ impl Guard {
             return Err(GuardError::Ended);
         }
         i32::try_from(self.group).map_err(|_| GuardError::Ended)
+    }
+
+    /// Counts one more process or folder.
+    pub(crate) fn charge(self: &Arc<Self>) -> Charge {
+        self.charges.fetch_add(1, Ordering::AcqRel);
+        Charge(Arc::clone(self))
     }
 
     /// From now on this folder goes when we go. Said before it is made.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getpgid, getpid, kill_process, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{READY, SWEEPER};
+use super::{DISMISSED, READY, SWEEPER};
 use crate::this_executable;
 
 const FAST: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ pub(super) fn guard() -> i32 {
     if say_ready().is_err() {
         return 1;
     }
-    let folders = listen();
+    let Some(folders) = listen() else { return 0 };
     for folder in &folders {
         stop_server_in(folder);
     }
@@ -63,18 +63,21 @@ fn say_ready() -> std::io::Result<()> {
     out.flush()
 }
 
-/// Returns the folders still protected when the pipe ended.
-fn listen() -> Vec<PathBuf> {
+/// Returns the folders still protected when the pipe ended; none if we were let go and nothing is left to do.
+fn listen() -> Option<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for line in std::io::stdin().lock().split(b'\n') {
         let Ok(line) = line else { break };
+        if line == DISMISSED {
+            return None;
+        }
         if let Some(folder) = line.strip_prefix(b"protect ") {
             folders.push(PathBuf::from(OsStr::from_bytes(folder)));
         } else if let Some(folder) = line.strip_prefix(b"release ") {
             folders.retain(|kept| kept.as_os_str().as_bytes() != folder);
         }
     }
-    folders
+    Some(folders)
 }
 
 fn stop_server_in(folder: &Path) {

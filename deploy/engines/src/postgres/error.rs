@@ -104,20 +104,21 @@ impl From<GuardError> for PostgresError {
 /// What a server that ended before it served meant, judged by its last words.
 pub(super) fn from_log(folder: &std::path::Path, binaries: &std::path::Path, log: &str) -> PostgresError {
     let says = |words: &[&str]| words.iter().any(|word| log.contains(word));
-    let log = last_lines(log);
-    if says(&["No space left on device"]) {
-        // The kernel says the same of a full disk and of a full set of semaphores.
-        if says(&["semaphores", "shared memory"]) {
-            return PostgresError::NoRoomInKernel { log };
-        }
+    // The kernel says the same of a full disk and of a full set of semaphores: the line tells them apart.
+    let full = log.lines().find(|line| line.contains("No space left on device"));
+    let kernel = ["create semaphores", "shared memory segment"];
+    if full.is_some_and(|line| !kernel.iter().any(|word| line.contains(word))) {
         return PostgresError::DiskFull { folder: folder.to_path_buf() };
     }
-    if says(&[
-        "shared memory segment",
-        "anonymous shared memory",
-        "create semaphores",
-        "Cannot allocate memory",
-    ]) {
+    let log = last_lines(log);
+    if full.is_some()
+        || says(&[
+            "create shared memory segment",
+            "anonymous shared memory",
+            "create semaphores",
+            "Cannot allocate memory",
+        ])
+    {
         return PostgresError::NoRoomInKernel { log };
     }
     if says(&["could not create any TCP/IP sockets", "could not bind"]) {
@@ -147,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_and_full_semaphores_are_told_apart() {
-        let disk = judged("FATAL: could not write to file \"base/1\": No space left on device");
+        let disk = judged(
+            "selecting dynamic shared memory implementation ... posix\n\
+             FATAL: could not write to file \"base/1\": No space left on device",
+        );
         assert!(disk.contains("no space is left for PostgreSQL in /data"), "{disk}");
         let semaphores = judged("FATAL: could not create semaphores: No space left on device");
         assert!(semaphores.contains("the kernel has no room"), "{semaphores}");

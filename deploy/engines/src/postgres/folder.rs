@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::PostgresError;
 use super::account::Account;
-use crate::guard::{self, Guard};
+use crate::guard::{self, Charge, Guard};
 
 const REMOVAL: Duration = Duration::from_secs(5);
 
@@ -21,6 +21,8 @@ const REMOVAL: Duration = Duration::from_secs(5);
 pub(super) struct PrivateFolder {
     pub(super) path: PathBuf,
     guard: Arc<Guard>,
+    /// None once the folder has gone.
+    charge: Option<Charge>,
 }
 
 impl PrivateFolder {
@@ -30,7 +32,8 @@ impl PrivateFolder {
         let failed = |cause| PostgresError::Folder { folder: place.clone(), cause };
         let path = place.join(format!("private-postgres-{}", random_text().map_err(failed)?));
         guard.protect(&path)?;
-        let folder = Self { path, guard };
+        let charge = Some(guard.charge());
+        let folder = Self { path, guard, charge };
         DirBuilder::new().mode(0o700).create(&folder.path).map_err(failed)?;
         account.own(&folder.path).map_err(failed)?;
         Ok(folder)
@@ -65,6 +68,7 @@ impl Drop for PrivateFolder {
         while std::fs::remove_dir_all(&self.path).is_err() && self.path.exists() {
             if Instant::now() > deadline {
                 // The guard keeps it in mind and tries again when we have gone.
+                std::mem::forget(self.charge.take());
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
