@@ -7,8 +7,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
@@ -38,7 +36,7 @@ pub struct Health {
 #[derive(Default)]
 struct ClientState {
     joined: bool,
-    last_error: Option<(RDKafkaErrorCode, Instant)>,
+    last_error: Option<(String, Instant)>,
 }
 
 impl Health {
@@ -60,9 +58,7 @@ impl Health {
     }
 
     /// The client's own view, once a second: the truth that the events before only hint at.
-    pub(crate) fn statistics(&self, statistics: &Statistics) {
-        let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
-        let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
+    pub(crate) fn in_reach(&self, connected: bool, coordinator: bool) {
         if connected {
             self.alarms.clear(KAFKA_UNREACHABLE, "");
         }
@@ -77,28 +73,27 @@ impl Health {
         }
     }
 
-    pub(crate) fn client_error(&self, error: &KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            self.readiness.set_unready(KAFKA, "no broker can be reached");
-            self.alarms.raise(
-                KAFKA_UNREACHABLE,
-                "",
-                format!("{reason}; it is tried again until one answers"),
-            );
-        } else if self.is_news(code) {
-            tracing::warn!(kafka.error = ?code, "Kafka: {code}: {reason}");
+    pub(crate) fn no_broker_in_reach(&self, reason: &str) {
+        self.readiness.set_unready(KAFKA, "no broker can be reached");
+        let detail = format!("{reason}; it is tried again until one answers");
+        self.alarms.raise(KAFKA_UNREACHABLE, "", detail);
+    }
+
+    /// An error that the client recovers from by itself; `name` tells repeats apart.
+    pub(crate) fn client_error(&self, name: &str, reason: &str) {
+        if self.is_news(name) {
+            tracing::warn!(kafka.error = name, "Kafka: {name}: {reason}");
         }
     }
 
-    fn is_news(&self, code: RDKafkaErrorCode) -> bool {
+    fn is_news(&self, name: &str) -> bool {
         let now = Instant::now();
         self.with_client(|client| {
-            let told = client.last_error.is_some_and(|(last, at)| {
-                last == code && now.saturating_duration_since(at) < SAME_ERROR_AGAIN_AFTER
+            let told = client.last_error.as_ref().is_some_and(|(last, at)| {
+                last == name && now.saturating_duration_since(*at) < SAME_ERROR_AGAIN_AFTER
             });
             if !told {
-                client.last_error = Some((code, now));
+                client.last_error = Some((name.to_owned(), now));
             }
             !told
         })

@@ -16,7 +16,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
@@ -85,12 +85,18 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         self.count_event();
-        self.health.statistics(&statistics);
+        let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+        let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
+        self.health.in_reach(connected, coordinator);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.count_event();
-        self.health.client_error(&error, reason);
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.health.no_broker_in_reach(reason),
+            Some(code) => self.health.client_error(&code.to_string(), reason),
+            None => {}
+        }
     }
 }
 

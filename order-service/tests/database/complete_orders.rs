@@ -1,7 +1,7 @@
 //! One transaction completes an order: stock, coupon, order, event; all of it or none.
 
 use crate::cases;
-use crate::rig::{Rig, Shop};
+use crate::rig::{Rig, Shop, checkout_on, settings_with};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use order_service::checkout::complete_orders::complete_orders;
@@ -9,8 +9,10 @@ use order_service::checkout::error::CheckoutError;
 use order_service::checkout::request::OrderRequest;
 use order_service::domain::ids::{CouponId, ProductId, UserId};
 use order_service::domain::order::{Basket, OrderItem, OrderRefusal};
+use order_service::storage::database::Database;
+use order_service::storage::error::DatabaseError;
 use order_service::storage::orders;
-use order_service::storage::transaction_completion::{Outcome, in_transaction};
+use order_service::storage::transaction_completion::{Outcome, Transaction, in_transaction};
 use std::sync::Arc;
 
 cases!(
@@ -185,41 +187,52 @@ async fn opposite_baskets_do_not_deadlock(rig: Arc<Rig>) {
 async fn a_locked_product_is_unavailable_and_nothing_is_done(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(10, 5)]).await;
+    let impatient = settings_with(&[("DATABASE__URL", &shop.own.url()), ("DATABASE__LOCK_TIMEOUT", "10ms")]);
+    let checkout = checkout_on(Database::new(&impatient.database).unwrap());
     let operator = shop.session().await;
     operator.batch_execute("BEGIN; SELECT * FROM stock FOR UPDATE").await.unwrap();
-    let error = shop.checkout().complete(request(1, "k", &[(1, 1)], None)).await.unwrap_err();
+    let error = checkout.complete(request(1, "k", &[(1, 1)], None)).await.unwrap_err();
     assert!(matches!(error, CheckoutError::Unavailable(_)), "{error:?}");
     operator.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(rows(&shop).await, (0, 0, 0));
     assert!(shop.checkout().complete(request(1, "k", &[(1, 1)], None)).await.is_ok());
 }
 
+/// What an order with a coupon runs; each must be there once, under a name, after several orders.
+const STATEMENTS: [&str; 9] = [
+    "SELECT \"stock\"",
+    "SELECT \"coupon\"",
+    "SELECT o.id",
+    "SELECT nextval",
+    "UPDATE stock",
+    "UPDATE coupon",
+    "INSERT INTO orders",
+    "INSERT INTO order_line",
+    "INSERT INTO outbox",
+];
+
 async fn statements_are_prepared_once(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(10, 1000)]).await;
-    issue_coupon(&shop, 1, 1).await;
     let checkout = shop.checkout();
-    checkout.complete(request(1, "with a coupon", &[(1, 1)], Some(1))).await.unwrap();
-    let prepared = || async {
-        let outcome = in_transaction(&shop.database, |transaction| {
-            async move {
-                use diesel::sql_types::BigInt;
-                use diesel_async::RunQueryDsl;
-                let count = diesel::dsl::sql::<BigInt>("(SELECT count(*) FROM pg_prepared_statements)");
-                let count: i64 = diesel::select(count).get_result(transaction.session()).await?;
-                Ok::<_, order_service::storage::error::DatabaseError>(count)
-            }
-            .boxed()
-        });
-        let Outcome::Committed(count) = outcome.await else { panic!("not committed") };
-        count
-    };
-    let before = prepared().await;
-    for order in 0..20 {
+    for order in 1..=10_i64 {
+        issue_coupon(&shop, 1, 1).await;
         let items: Vec<(i64, u32)> = (0..=order % 3).map(|_| (1, 1)).collect();
-        checkout.complete(request(1, &format!("k{order}"), &items, None)).await.unwrap();
+        checkout.complete(request(1, &format!("k{order}"), &items, Some(order))).await.unwrap();
     }
-    let after = prepared().await;
-    assert_eq!(shop.number("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'order-service' AND datname = current_database()").await, 1, "the pool uses one session");
-    assert_eq!(before, after);
+    // The orders came one after the other, so they all had the pool's one session, and this has it too.
+    for statement in STATEMENTS {
+        let outcome =
+            in_transaction(&shop.database, move |transaction| prepared(transaction, statement).boxed());
+        let Outcome::Committed(count) = outcome.await else { panic!("not committed") };
+        assert_eq!(count, 1, "{statement}");
+    }
+}
+
+async fn prepared(transaction: &mut Transaction, statement: &str) -> Result<i64, DatabaseError> {
+    use diesel::sql_types::BigInt;
+    use diesel_async::RunQueryDsl;
+    let count = "(SELECT count(*) FROM pg_prepared_statements WHERE starts_with(statement, '";
+    let count = diesel::dsl::sql::<BigInt>(&format!("{count}{statement}'))"));
+    Ok(diesel::select(count).get_result(transaction.session()).await?)
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
 /// Longer than any case takes; a case that hangs fails by it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A case: its name, a sentence, and what it does.
 pub(crate) struct Case {
@@ -99,12 +99,7 @@ impl Rig {
 
 impl Shop {
     pub(crate) fn checkout(&self) -> Checkout {
-        Checkout {
-            database: self.database.clone(),
-            wake_up: WakeUp::default(),
-            topic: "order-completed".into(),
-            answer_timeout: PATIENCE,
-        }
+        checkout_on(self.database.clone())
     }
 
     /// A session of the test's own, beside the service's.
@@ -135,9 +130,22 @@ impl Shop {
     }
 }
 
-/// The default settings over this database.
+/// A checkout whose orders are told to nobody's relay.
+pub(crate) fn checkout_on(database: Database) -> Checkout {
+    let (wake_up, topic) = (WakeUp::default(), "order-completed".into());
+    Checkout { database, wake_up, topic, answer_timeout: PATIENCE }
+}
+
+/// The default settings over this database, but patient: a slow machine is no locked row.
 pub(crate) fn settings(database_url: &str) -> Settings {
-    settings_with(&[("DATABASE__URL", database_url)])
+    let patient = [
+        ("DATABASE__ACQUIRE_TIMEOUT", "1m"),
+        ("DATABASE__STATEMENT_TIMEOUT", "1m"),
+        ("DATABASE__LOCK_TIMEOUT", "1m"),
+        ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT", "1m"),
+    ];
+    let changes: Vec<_> = [("DATABASE__URL", database_url)].into_iter().chain(patient).collect();
+    settings_with(&changes)
 }
 
 /// The default settings with ports of their own, changed by these variables.
