@@ -114,7 +114,7 @@ pub async fn place(
     info!(
         order.id = completed.id.0,
         event.id = %completed.event_id,
-        "order {} completed: {} lines, {} to pay", completed.id, completed.lines.len(), completed.paid()
+    "order {} completed, {} to pay", completed.id, completed.paid()
     );
     let location = format!("/orders/{}", completed.id);
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(Order::from(completed)))

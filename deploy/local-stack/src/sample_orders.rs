@@ -1,0 +1,127 @@
+//! # Sample orders
+//!
+//! A few products and coupons, then orders by several buyers; every fourth uses a coupon. At the end two that
+//! must be refused, to show that a refusal takes nothing and publishes nothing.
+
+use std::time::Instant;
+
+use crate::console::{Console, grouped};
+use crate::shop::{Answer, Basket, Item, Shop, ShopError};
+
+/// Name and price in minor units.
+const PRODUCTS: [(&str, i64); 3] = [("Ring light", 1_500), ("Tripod", 4_200), ("Backdrop", 900)];
+const DISCOUNT: i64 = 500;
+const BUYERS: i64 = 4;
+const COUPON_EVERY: u32 = 4;
+/// Pieces of each product that are left when every sample order was bought.
+const LEFT_OVER: i64 = 100;
+const MOST_PIECES: i64 = 3;
+
+/// What the samples came to.
+#[derive(Debug)]
+pub struct Placed {
+    /// When the first order was sent.
+    pub began: Instant,
+    /// Answered with 201.
+    pub completed: u32,
+    /// Refused, as was intended.
+    pub refused: u32,
+    /// Bought although it should have been refused, or the other way round.
+    pub wrong: Vec<String>,
+    /// A product to go on with.
+    pub product_id: i64,
+}
+
+struct Catalogue {
+    products: Vec<i64>,
+    coupons: Vec<i64>,
+}
+
+/// Stocks the shop and places `count` orders, and then the two that are refused.
+pub async fn place(shop: &Shop, count: u32, console: &Console) -> Result<Placed, ShopError> {
+    let catalogue = stock(shop, count).await?;
+    let coupons = catalogue.coupons.len();
+    console.heading(&format!(
+        "{} sample orders, {} of them with a coupon, and two that must be refused",
+        grouped(count.into()),
+        coupons
+    ));
+    let mut placed = Placed {
+        began: Instant::now(),
+        completed: 0,
+        refused: 0,
+        wrong: Vec::new(),
+        product_id: catalogue.products[0],
+    };
+    for number in 0..count {
+        let basket = sample(&catalogue, number);
+        match shop.place_order(&basket).await? {
+            Answer::Completed(_) => placed.completed += 1,
+            Answer::Refused(problem) => placed.wrong.push(format!("a sample order: {}", problem.detail)),
+        }
+    }
+    for (what, basket, expected) in to_be_refused(&catalogue) {
+        match shop.place_order(&basket).await? {
+            Answer::Refused(problem) if problem.problem_type.ends_with(expected) => {
+                placed.refused += 1;
+                console.fact("refused", &format!("{what}: {}", problem.detail));
+            }
+            Answer::Refused(problem) => placed.wrong.push(format!("{what}: {}", problem.detail)),
+            Answer::Completed(order) => {
+                placed.completed += 1;
+                placed.wrong.push(format!("{what} was bought as order {}", order.order_id));
+            }
+        }
+    }
+    Ok(placed)
+}
+
+async fn stock(shop: &Shop, count: u32) -> Result<Catalogue, ShopError> {
+    let mut catalogue = Catalogue { products: Vec::new(), coupons: Vec::new() };
+    for (name, price) in PRODUCTS {
+        let pieces = i64::from(count) * MOST_PIECES + LEFT_OVER;
+        catalogue.products.push(shop.create_product(name, price, pieces).await?);
+    }
+    for number in (0..count).filter(|number| uses_coupon(*number)) {
+        catalogue.coupons.push(shop.issue_coupon(buyer(number), DISCOUNT).await?);
+    }
+    Ok(catalogue)
+}
+
+fn buyer(number: u32) -> i64 {
+    i64::from(number) % BUYERS + 1
+}
+
+fn uses_coupon(number: u32) -> bool {
+    number.is_multiple_of(COUPON_EVERY)
+}
+
+fn sample(catalogue: &Catalogue, number: u32) -> Basket {
+    let index = usize::try_from(number).unwrap_or(0);
+    let product_id = catalogue.products[index % catalogue.products.len()];
+    let quantity = number % 3 + 1;
+    let nth_coupon = index.div_euclid(4);
+    let coupon_id = uses_coupon(number).then(|| catalogue.coupons[nth_coupon]);
+    Basket { user_id: buyer(number), items: vec![Item { product_id, quantity }], coupon_id }
+}
+
+fn to_be_refused(catalogue: &Catalogue) -> [(&'static str, Basket, &'static str); 2] {
+    let one = |product_id, quantity| vec![Item { product_id, quantity }];
+    let greedy = vec![
+        // Two lines, so that neither is over the limit of a single one but their sum is over the stock.
+        Item { product_id: catalogue.products[0], quantity: 1 },
+        Item { product_id: catalogue.products[1], quantity: 1_000 },
+    ];
+    [
+        ("more than is left", Basket { user_id: 1, items: greedy, coupon_id: None }, "/out-of-stock"),
+        (
+            "a coupon a second time",
+            Basket {
+                user_id: 1,
+                items: one(catalogue.products[0], 1),
+                coupon_id: catalogue.coupons.first().copied(),
+            },
+            "/coupon-used",
+        ),
+    ]
+}

@@ -1,0 +1,206 @@
+//! # order-service, as a buyer's program sees it
+//!
+//! An order carries a request key, so repeating it is safe: while order-service is away, or does not know the
+//! outcome, the same request is sent again until it is answered. That is what makes a sample order survive
+//! somebody's `kill -9`.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(200);
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Why an answer is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ShopError {
+    /// Nobody answered in time, however often we asked.
+    #[error("order-service did not answer {path} within {} s: {cause}", PATIENCE.as_secs())]
+    Silent {
+        /// What was asked.
+        path: String,
+        /// The last failure.
+        cause: String,
+    },
+    /// Something that samples never get.
+    #[error("order-service answered {path} with {status}: {body}")]
+    Unexpected {
+        /// What was asked.
+        path: String,
+        /// The status.
+        status: StatusCode,
+        /// What came with it.
+        body: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// What is bought.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Basket {
+    /// The buyer.
+    pub user_id: i64,
+    /// Products and quantities.
+    pub items: Vec<Item>,
+    /// A coupon of this buyer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coupon_id: Option<i64>,
+}
+
+/// A quantity of one product.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// The product.
+    pub product_id: i64,
+    /// How many.
+    pub quantity: u32,
+}
+
+/// A completed order, as far as samples look at it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its number.
+    pub order_id: i64,
+    /// What the coupon took off.
+    pub discount_amount: i64,
+    /// What was paid.
+    pub paid_amount: i64,
+}
+
+/// Why an order was not bought.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Problem {
+    /// The stable type, as a program tells problems apart.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    /// What a person reads.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Bought.
+    Completed(Order),
+    /// Not bought, and nothing was taken.
+    Refused(Problem),
+}
+
+/// An order-service somewhere.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    client: reqwest::Client,
+    root: String,
+}
+
+/// A client for services on this machine: no proxy, no certificates.
+pub fn local_client() -> Result<reqwest::Client, ShopError> {
+    // Plain HTTP needs none of it, but the client is not built without; a second call changes nothing.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder()
+        .no_proxy()
+        // An idle connection would only hold up a service that is told to finish.
+        .pool_max_idle_per_host(0)
+        .tls_certs_only([])
+        .timeout(ANSWER)
+        .build()
+        .map_err(ShopError::Client)
+}
+
+impl Shop {
+    /// The order-service at `root`, such as `http://127.0.0.1:8080`.
+    pub fn new(client: reqwest::Client, root: String) -> Self {
+        Self { client, root }
+    }
+
+    /// Creates a product; answers its number.
+    pub async fn create_product(&self, name: &str, price: i64, stock: i64) -> Result<i64, ShopError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Product {
+            product_id: i64,
+        }
+        let body = serde_json::json!({ "name": name, "price": price, "stock": stock });
+        self.created::<Product>("/products", &body).await.map(|product| product.product_id)
+    }
+
+    /// Issues a coupon; answers its number.
+    pub async fn issue_coupon(&self, user_id: i64, discount_amount: i64) -> Result<i64, ShopError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Coupon {
+            coupon_id: i64,
+        }
+        let body = serde_json::json!({ "userId": user_id, "discountAmount": discount_amount });
+        self.created::<Coupon>("/coupons", &body).await.map(|coupon| coupon.coupon_id)
+    }
+
+    /// Places an order under a request key of its own, until it is answered.
+    pub async fn place_order(&self, basket: &Basket) -> Result<Answer, ShopError> {
+        let key = uuid::Uuid::new_v4().to_string();
+        let response = self.answered("/orders", basket, Some(&key)).await?;
+        match response.status() {
+            StatusCode::CREATED => read("/orders", response).await.map(Answer::Completed),
+            status if status.is_client_error() => read("/orders", response).await.map(Answer::Refused),
+            _ => Err(unexpected("/orders", response).await),
+        }
+    }
+
+    async fn created<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ShopError> {
+        let response = self.answered(path, body, None).await?;
+        if response.status() == StatusCode::CREATED {
+            read(path, response).await
+        } else {
+            Err(unexpected(path, response).await)
+        }
+    }
+
+    /// Asks until there is an answer that means something.
+    async fn answered(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: Option<&str>,
+    ) -> Result<Response, ShopError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut request = self.client.post(format!("{}{path}", self.root)).json(body);
+            if let Some(key) = key {
+                request = request.header("Idempotency-Key", key);
+            }
+            let cause = match request.send().await {
+                Ok(response) if response.status() != StatusCode::SERVICE_UNAVAILABLE => return Ok(response),
+                Ok(response) => response.status().to_string(),
+                Err(error) => error.to_string(),
+            };
+            if tokio::time::Instant::now() > deadline {
+                return Err(ShopError::Silent { path: path.to_owned(), cause });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn read<T: DeserializeOwned>(path: &str, response: Response) -> Result<T, ShopError> {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    serde_json::from_slice(&body).map_err(|_| ShopError::Unexpected {
+        path: path.to_owned(),
+        status,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
+}
+
+async fn unexpected(path: &str, response: Response) -> ShopError {
+    let status = response.status();
+    ShopError::Unexpected { path: path.to_owned(), status, body: response.text().await.unwrap_or_default() }
+}

@@ -1,0 +1,56 @@
+//! A group of consumers.
+
+use std::collections::BTreeSet;
+
+use crate::heard::delivered;
+use crate::scene::{Consumer, OrderService, Scene};
+
+const ORDERS: usize = 24;
+const HALF: &str = "owning 3 partitions";
+
+/// Two consumers that own half of the partitions each.
+async fn pair(scene: &Scene, settings: &[(&'static str, &str)]) -> (Consumer, Consumer) {
+    let (one, other) = (scene.consumer("consumer-1", settings), scene.consumer("consumer-2", settings));
+    tokio::join!(one.heard.says(HALF), other.heard.says(HALF));
+    (one, other)
+}
+
+async fn buy(service: &OrderService) -> BTreeSet<i64> {
+    let product = service.api.product(100).await;
+    service.api.buy_often(product, ORDERS).await.into_iter().collect()
+}
+
+/// Each works on a part, together they do all of it, and nothing twice.
+pub(crate) async fn share(scene: Scene) {
+    let service = scene.order_service(&[]).await;
+    let (one, other) = pair(&scene, &[]).await;
+    let orders = buy(&service).await;
+    scene.everybody.until("every order was delivered", |lines| delivered(lines).len() >= ORDERS).await;
+    let mut both: Vec<i64> = one.heard.delivered();
+    assert!(!both.is_empty() && both.len() < ORDERS, "{both:?}");
+    both.extend(other.heard.delivered());
+    both.sort_unstable();
+    assert_eq!(both, Vec::from_iter(orders));
+
+    let (one, other) = tokio::join!(one.process.stop(), other.process.stop());
+    assert!(one.success() && other.success(), "SIGTERM ends them with 0: {one}, {other}");
+}
+
+/// The platform takes so long that the killed consumer has finished nothing: all of its share is the other's now.
+pub(crate) async fn one_is_killed(scene: Scene) {
+    let service = scene.order_service(&[]).await;
+    let (killed, other) = pair(&scene, &[("SINK__LOG__WAIT", "30s")]).await;
+    let orders = buy(&service).await;
+    killed.heard.until("it works", |lines| !delivered(lines).is_empty()).await;
+    killed.process.process().kill();
+    killed.process.exited().await;
+    assert!(!killed.heard.delivered().is_empty());
+
+    other
+        .heard
+        .until("the other has delivered every order", |lines| {
+            let delivered: BTreeSet<i64> = delivered(lines).into_iter().collect();
+            delivered == orders
+        })
+        .await;
+}
