@@ -1,6 +1,6 @@
 //! # Checkout
 //!
-//! The use case: a request becomes a completed order, or a refusal, in one transaction. [`complete_orders`] is
+//! The use case: a request becomes a completed order, or a refusal, in one transaction. [`complete_orders()`] is
 //! that transaction's work, for any number of requests; [`Checkout`] runs it and turns its outcome into one
 //! answer. (A desk in front of it that gathers waiting requests into one transaction takes its place here.)
 
