@@ -45,33 +45,36 @@ impl Checkout {
     /// # Errors
     /// [`CheckoutError`]; only [`CheckoutError::OutcomeUnknown`] may have bought something.
     pub async fn complete(&self, request: OrderRequest) -> Result<CompletedOrder, CheckoutError> {
-        let requests: Arc<[OrderRequest]> = Arc::from([request]);
-        let mut outcome = self.run(&requests).await?;
-        if is_twin(&outcome) {
-            // Another request under the same key, for other products, was first. It is committed now, so the
-            // look-up of a second run finds it.
-            outcome = self.run(&requests).await?;
-        }
-        let completed = settle(outcome)?.pop();
-        completed.ok_or_else(|| CheckoutError::Failed("the transaction answered no request".to_owned()))?
-    }
-
-    async fn run(&self, requests: &Arc<[OrderRequest]>) -> Result<TransactionOutcome, CheckoutError> {
-        let (requests, topic, wake_up) = (requests.clone(), self.topic.clone(), self.wake_up.clone());
-        let outcome = in_transaction(&self.database, move |transaction| {
-            async move {
-                transaction.after_commit(move || wake_up.wake());
-                complete_orders(transaction, &requests, &topic, now).await
-            }
-            .boxed()
-        });
-        match timeout(self.answer_timeout, outcome).await {
-            Ok(outcome) => Ok(outcome),
+        match timeout(self.answer_timeout, self.settled(Arc::from([request]))).await {
+            Ok(answer) => answer,
             Err(_) => Err(CheckoutError::OutcomeUnknown(format!(
                 "the database has not answered within {:?}",
                 self.answer_timeout
             ))),
         }
+    }
+
+    async fn settled(&self, requests: Arc<[OrderRequest]>) -> Completed {
+        let mut outcome = self.run(&requests).await;
+        if is_twin(&outcome) {
+            // Another request under the same key, for other products, was first. It is committed now, so the
+            // look-up of a second run finds it.
+            outcome = self.run(&requests).await;
+        }
+        let completed = settle(outcome)?.pop();
+        completed.ok_or_else(|| CheckoutError::Failed("the transaction answered no request".to_owned()))?
+    }
+
+    async fn run(&self, requests: &Arc<[OrderRequest]>) -> TransactionOutcome {
+        let (requests, topic, wake_up) = (requests.clone(), self.topic.clone(), self.wake_up.clone());
+        in_transaction(&self.database, move |transaction| {
+            async move {
+                transaction.after_commit(move || wake_up.wake());
+                complete_orders(transaction, &requests, &topic, now).await
+            }
+            .boxed()
+        })
+        .await
     }
 }
 

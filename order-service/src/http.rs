@@ -7,6 +7,7 @@
 //! - [`catalogue`]: products and coupons;
 //! - [`openapi`]: the description of all of it, `/openapi.json`, and a page to try it, `/docs`.
 
+pub mod answer;
 pub mod catalogue;
 pub mod idempotency_key;
 pub mod json_body;
@@ -42,13 +43,14 @@ pub fn bind(
         App::new()
             .app_data(body_limit)
             .app_data(limits)
+            .app_data(web::Data::new(checkout.database.clone()))
             .app_data(web::Data::new(checkout.clone()))
             .configure(routes)
-            .wrap(from_fn(request_id::answer_with_request_id))
+            .wrap(from_fn(request_id::finish_answer))
             .wrap(request_id::spans())
     })
     .workers(settings.workers)
-    .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+    .shutdown_timeout(settings.shutdown_timeout.as_secs())
     .disable_signals()
     .bind((settings.host.as_str(), settings.port))?;
     let address = server.addrs().first().copied().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -57,33 +59,44 @@ pub fn bind(
 
 fn routes(config: &mut ServiceConfig) {
     config
-        .app_data(web::PathConfig::default().error_handler(|_, request| no_such_path(request).into()))
+        .app_data(
+            web::PathConfig::default().error_handler(|_, request| Problem::nothing_at(request.path()).into()),
+        )
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
-            Problem::new(ProblemType::ValidationFailed, format!("the query string: {error}")).into()
+            Problem::new(ProblemType::ValidationFailed, format!("the query string cannot be read: {error}"))
+                .into()
         }))
         .service(resource("/orders", "POST").route(web::post().to(orders::place)))
-        .service(resource("/orders/{orderId}", "GET").route(web::get().to(orders::read)))
         .service(
-            resource("/products", "GET, POST")
+            resource("/orders/{orderId}", "GET, HEAD")
+                .route(web::get().to(orders::read))
+                .route(web::head().to(orders::read)),
+        )
+        .service(
+            resource("/products", "GET, HEAD, POST")
                 .route(web::get().to(catalogue::list_products))
+                .route(web::head().to(catalogue::list_products))
                 .route(web::post().to(catalogue::create_product)),
         )
-        .service(resource("/products/{productId}", "GET").route(web::get().to(catalogue::read_product)))
+        .service(
+            resource("/products/{productId}", "GET, HEAD")
+                .route(web::get().to(catalogue::read_product))
+                .route(web::head().to(catalogue::read_product)),
+        )
         .service(
             resource("/products/{productId}/restock", "POST")
                 .route(web::post().to(catalogue::restock_product)),
         )
         .service(resource("/coupons", "POST").route(web::post().to(catalogue::issue_coupon)))
-        .service(resource("/users/{userId}/coupons", "GET").route(web::get().to(catalogue::list_coupons)))
+        .service(
+            resource("/users/{userId}/coupons", "GET, HEAD")
+                .route(web::get().to(catalogue::list_coupons))
+                .route(web::head().to(catalogue::list_coupons)),
+        )
         .configure(openapi::routes)
         .default_service(web::to(|request: HttpRequest| async move {
-            Err::<HttpResponse, Problem>(no_such_path(&request))
+            Err::<HttpResponse, Problem>(Problem::nothing_at(request.path()))
         }));
-}
-
-fn no_such_path(request: &HttpRequest) -> Problem {
-    let detail = format!("there is nothing at {}; /openapi.json tells what there is", request.path());
-    Problem::new(ProblemType::NotFound, detail)
 }
 
 fn resource(path: &str, allowed: &'static str) -> Resource {

@@ -1,8 +1,9 @@
 //! # Outbox
 //!
 //! What was committed and must become an event: [`message`] is the row, [`wake_up`] the signal after COMMIT,
-//! [`relay`] the one publisher, [`in_flight`] what it has sent and not yet seen acknowledged.
+//! [`relay`] the one publisher, [`in_flight`] what it has sent and not yet seen acknowledged, [`failed_rows`] what was refused.
 
+pub mod failed_rows;
 pub mod in_flight;
 pub mod message;
 pub mod relay;

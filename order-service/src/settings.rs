@@ -3,6 +3,7 @@
 //! `config/default.toml` is the documentation: every setting with its default and why. It is compiled in.
 
 use crate::checkout::limits::OrderLimits;
+use crate::kafka::event_publisher;
 use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
@@ -16,17 +17,20 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 /// The prefix of environment variables.
 pub const ENVIRONMENT_PREFIX: &str = "ORDER_SERVICE";
 /// Properties of librdkafka that the service's promise rests on.
-const FIXED_PROPERTIES: [&str; 10] = [
+const FIXED_PROPERTIES: [&str; 13] = [
     "acks",
     "request.required.acks",
     "bootstrap.servers",
     "metadata.broker.list",
     "delivery.timeout.ms",
     "message.timeout.ms",
+    "delivery.report.only.error",
+    "enable.gapless.guarantee",
     "enable.idempotence",
     "partitioner",
     "max.in.flight",
     "max.in.flight.requests.per.connection",
+    "transactional.id",
 ];
 
 /// All settings.
@@ -156,6 +160,9 @@ impl OrderSettings {
 pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> {
     let loaded = service_chassis::settings::load::<Settings>(source)?;
     check(&loaded.settings, &loaded.report)?;
+    let unusable =
+        |error: event_publisher::PublisherError| loaded.report.reject("kafka.properties", error.to_string());
+    event_publisher::check(&loaded.settings.kafka).map_err(unusable)?;
     Ok(loaded)
 }
 
@@ -164,6 +171,11 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     let must =
         |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
     must(http.workers > 0, "http.workers", "must be at least 1")?;
+    must(
+        http.shutdown_timeout >= Duration::from_secs(1) && http.shutdown_timeout.subsec_nanos() == 0,
+        "http.shutdown_timeout",
+        "must be whole seconds, at least 1s",
+    )?;
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
     must(database.pool_size > 0, "database.pool_size", "must be at least 1")?;
     for (timeout, key) in [
@@ -174,6 +186,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         (orders.answer_timeout, "orders.answer_timeout"),
         (relay.poll_interval, "relay.poll_interval"),
         (relay.straggler_after, "relay.straggler_after"),
+        (relay.flush_timeout, "relay.flush_timeout"),
     ] {
         must(timeout >= Duration::from_millis(1), key, "must be at least 1ms: 0 would switch it off")?;
         must(timeout <= Duration::from_hours(1), key, "must be at most 1h")?;
@@ -243,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_the_promise_rests_on_cannot_be_set() {
-        for property in ["ACKS", "ENABLE__IDEMPOTENCE", "PARTITIONER"] {
+        for property in ["ACKS", "ENABLE__IDEMPOTENCE", "PARTITIONER", "DELIVERY__REPORT__ONLY__ERROR"] {
             let told = sentence(&load(&format!("KAFKA__PROPERTIES__{property}"), "1").unwrap_err());
             assert!(told.contains("no event is lost"), "{told}");
         }

@@ -51,6 +51,12 @@ pub enum StartupError {
     /// The Kafka settings cannot work.
     #[error("the kafka settings cannot work")]
     Kafka(#[source] PublisherError),
+    /// The relay ended while it should publish; what it had not published stays in the outbox.
+    #[error("the relay has ended by itself; start the service again")]
+    Relay,
+    /// The management port ended.
+    #[error("the management port has ended by itself; start the service again")]
+    ManagementEnded,
     /// A server failed while it ran, or signals cannot be had.
     #[error("the system refused")]
     System(#[source] io::Error),
@@ -148,30 +154,36 @@ impl Service {
     /// # Errors
     /// [`StartupError::System`] when the server fails.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> Result<(), StartupError> {
+        let Self { mut relay, mut management, .. } = self;
         let handle = self.server.handle();
         let mut server = tokio::spawn(self.server);
-        let served = tokio::select! {
-            ended = &mut server => ended,
-            () = stop => {
-                handle.stop(true).await;
-                server.await
-            }
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            ended = &mut server => ended.map_err(io::Error::other).and_then(|ended| ended).map_err(StartupError::System),
+            () = ended(&mut relay) => Err(StartupError::Relay),
+            _ = &mut management => Err(StartupError::ManagementEnded),
         };
+        handle.stop(true).await;
         // A transaction whose client hung up has no request any more, but still its COMMIT.
         if timeout(self.settle_timeout, self.database.settled()).await.is_err() {
             warn!("transactions still run after {:?}; they end with their connections", self.settle_timeout);
         }
         self.stop_relay.cancel();
-        if let Some(relay) = self.relay
-            && relay.await.is_err()
-        {
-            warn!("the relay had panicked; what it had not published stays in the outbox");
+        if let Some(relay) = relay.take_if(|relay| !relay.is_finished()) {
+            drop(relay.await);
         }
         self.watch.abort();
         self.management_handle.stop(true).await;
-        drop(self.management.await);
         info!("stopped");
-        served.map_err(io::Error::other).and_then(|served| served).map_err(StartupError::System)
+        ended
+    }
+}
+
+/// When the relay has ended, which it must not by itself; never, when it runs elsewhere.
+async fn ended(relay: &mut Option<JoinHandle<()>>) {
+    match relay {
+        Some(relay) => drop(relay.await),
+        None => std::future::pending().await,
     }
 }
 
@@ -214,7 +226,6 @@ async fn await_schema(
             Err(MigrationError::Database(error)) => {
                 let pause = pauses.next().unwrap_or(settings.acquire_timeout);
                 warn!(
-                    error = %error,
                     "waiting for the database at {}, {} s so far: {error}",
                     settings.url,
                     since.elapsed().as_secs()

@@ -31,6 +31,7 @@ impl From<DatabaseError> for CheckoutError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => Self::Unavailable(error.to_string()),
+            DatabaseError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),
         }
     }

@@ -2,20 +2,18 @@
 //!
 //! What can be bought, and the coupons that make it cheaper.
 
+use super::answer;
 use super::json_body::JsonBody;
-use super::orders::database_problem;
 use super::pages::{Page, PageQuery};
 use super::problem::{Problem, ProblemType};
-use crate::checkout::Checkout;
 use crate::checkout::limits::OrderLimits;
 use crate::domain::coupon::Coupon;
 use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
 use crate::domain::money::Money;
-use crate::storage::stock::Restock;
+use crate::storage::database::Database;
 use crate::storage::{coupons, products, stock};
-use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use shared_messages::OccurredAt;
@@ -75,7 +73,7 @@ pub struct IssueCoupon {
     #[schema(example = 500, minimum = 1)]
     discount_amount: Money,
     /// When it expires; never when it is not said.
-    #[garde(skip)]
+    #[garde(custom(of_this_era))]
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -112,13 +110,13 @@ pub enum CouponStatus {
     responses((status = 201, description = "the product", body = Product, headers(("Location" = String))))
 )]
 pub async fn create_product(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     JsonBody(new): JsonBody<CreateProduct>,
 ) -> Result<HttpResponse, Problem> {
     let CreateProduct { name, price, stock } = new;
-    let product = products::create(&checkout.database, name, price, stock).await.map_err(database_problem)?;
+    let product = products::create(&database, name, price, stock).await.map_err(Problem::from)?;
     let location = format!("/products/{}", product.id);
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(Product::from(product)))
+    answer::created(Some(location), &Product::from(product))
 }
 
 /// Lists the products
@@ -127,13 +125,15 @@ pub async fn create_product(
     responses((status = 200, description = "a page of products", body = Page<Product>))
 )]
 pub async fn list_products(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     query: web::Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
-    let found = products::list(&mut session, query.after(), query.limit()).await.map_err(database_problem)?;
+    let mut session = database.session().await.map_err(Problem::from)?;
+    let query = query.within_bounds()?;
+    let found = products::list(&mut session, query.after(), query.limit());
+    let found = database.within_limit(found).await.map_err(Problem::from)?;
     let items = found.into_iter().map(Product::from).collect();
-    Ok(HttpResponse::Ok().json(Page::new(items, *query, |product: &Product| product.product_id.0)))
+    answer::ok(&Page::new(items, query, |product: &Product| product.product_id.0))
 }
 
 /// Reads a product
@@ -145,13 +145,13 @@ pub async fn list_products(
     )
 )]
 pub async fn read_product(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, Problem> {
     let id = ProductId(id.into_inner());
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
-    let product = products::read(&mut session, id).await.map_err(database_problem)?;
-    Ok(HttpResponse::Ok().json(Product::from(product.ok_or_else(|| no_such_product(id))?)))
+    let mut session = database.session().await.map_err(Problem::from)?;
+    let product = database.within_limit(products::read(&mut session, id)).await.map_err(Problem::from)?;
+    answer::ok(&Product::from(product.ok_or_else(|| no_such_product(id))?))
 }
 
 /// Adds pieces to a product's stock
@@ -165,22 +165,22 @@ pub async fn read_product(
     )
 )]
 pub async fn restock_product(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     id: web::Path<i64>,
     JsonBody(arrived): JsonBody<RestockProduct>,
 ) -> Result<HttpResponse, Problem> {
     let id = ProductId(id.into_inner());
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
-    match stock::restock(&mut session, id, arrived.quantity).await.map_err(database_problem)? {
-        Restock::Restocked => {}
-        Restock::UnknownProduct => return Err(no_such_product(id)),
-        Restock::TooMuch => {
-            let detail = format!("product {id} would have more pieces than a number holds");
-            return Err(Problem::new(ProblemType::AmountTooLarge, detail).with("productId", id.0));
-        }
-    }
-    let product = products::read(&mut session, id).await.map_err(database_problem)?;
-    Ok(HttpResponse::Ok().json(Product::from(product.ok_or_else(|| no_such_product(id))?)))
+    let mut session = database.session().await.map_err(Problem::from)?;
+    // The name first: nothing may fail between the change and its answer.
+    let known = database.within_limit(products::read(&mut session, id)).await.map_err(Problem::from)?;
+    let known = known.ok_or_else(|| no_such_product(id))?;
+    let restocked = stock::restock(&mut session, id, arrived.quantity).await.map_err(Problem::from)?;
+    let too_much = || {
+        let detail = format!("product {id} would have more pieces than a number holds");
+        Problem::new(ProblemType::AmountTooLarge, detail).with("productId", id.0)
+    };
+    let stock = restocked.ok_or_else(too_much)?;
+    answer::ok(&Product::from(products::Product { stock, ..known }))
 }
 
 /// Issues a coupon
@@ -189,13 +189,13 @@ pub async fn restock_product(
     responses((status = 201, description = "the coupon", body = IssuedCoupon))
 )]
 pub async fn issue_coupon(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     JsonBody(new): JsonBody<IssueCoupon>,
 ) -> Result<HttpResponse, Problem> {
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let mut session = database.session().await.map_err(Problem::from)?;
     let issued = coupons::issue(&mut session, UserId(new.user_id), new.discount_amount, new.expires_at);
-    let coupon = issued.await.map_err(database_problem)?;
-    Ok(HttpResponse::Created().json(IssuedCoupon::from(coupon)))
+    let coupon = issued.await.map_err(Problem::from)?;
+    answer::created(None, &IssuedCoupon::from(coupon))
 }
 
 /// Lists a user's coupons
@@ -204,15 +204,22 @@ pub async fn issue_coupon(
     responses((status = 200, description = "a page of coupons", body = Page<IssuedCoupon>))
 )]
 pub async fn list_coupons(
-    checkout: web::Data<Checkout>,
+    database: web::Data<Database>,
     user_id: web::Path<i64>,
     query: web::Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = UserId(user_id.into_inner());
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
+    let mut session = database.session().await.map_err(Problem::from)?;
+    let query = query.within_bounds()?;
     let found = coupons::by_user(&mut session, user_id, query.after(), query.limit());
-    let items = found.await.map_err(database_problem)?.into_iter().map(IssuedCoupon::from).collect();
-    Ok(HttpResponse::Ok().json(Page::new(items, *query, |coupon: &IssuedCoupon| coupon.coupon_id.0)))
+    let items = database
+        .within_limit(found)
+        .await
+        .map_err(Problem::from)?
+        .into_iter()
+        .map(IssuedCoupon::from)
+        .collect();
+    answer::ok(&Page::new(items, query, |coupon: &IssuedCoupon| coupon.coupon_id.0))
 }
 
 impl From<products::Product> for Product {
@@ -247,6 +254,17 @@ fn no_such_product(id: ProductId) -> Problem {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of a validation rule")]
 fn worth_something(discount: &Money, _limits: &OrderLimits) -> garde::Result {
     if *discount > Money::ZERO { Ok(()) } else { Err(garde::Error::new("must be at least 1")) }
+}
+
+/// What JSON, and everybody who reads it, can hold.
+#[expect(clippy::ref_option, reason = "the signature of a validation rule")]
+fn of_this_era(moment: &Option<DateTime<Utc>>, _limits: &OrderLimits) -> garde::Result {
+    match moment {
+        Some(moment) if !(0..=9999).contains(&moment.year()) => {
+            Err(garde::Error::new("the year must be from 0 to 9999"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// PostgreSQL's text holds every character but one.

@@ -76,12 +76,23 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         let path = error.path().to_string();
         let cause = error.into_inner();
         match cause.classify() {
-            Category::Data => Problem::invalid_fields(vec![(path, cause.to_string())]),
+            Category::Data => Problem::invalid_fields(vec![(field_path(path, &cause), cause.to_string())]),
             Category::Syntax | Category::Eof | Category::Io => malformed(&cause),
         }
     })?;
     json.end().map_err(|cause| malformed(&cause))?;
     Ok(value)
+}
+
+/// A field that is missing, or there twice, is an error of the object around it; serde's words have its name.
+fn field_path(object: String, cause: &serde_json::Error) -> String {
+    let words = cause.to_string();
+    let named = ["missing field `", "duplicate field `"].iter().find_map(|start| words.strip_prefix(start));
+    match named.and_then(|rest| rest.split('`').next()) {
+        Some(field) if object == "." => field.to_owned(),
+        Some(field) => format!("{object}.{field}"),
+        None => object,
+    }
 }
 
 fn malformed(cause: &serde_json::Error) -> Problem {

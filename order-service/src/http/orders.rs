@@ -2,6 +2,7 @@
 //!
 //! `POST /orders` completes an order, `GET /orders/{orderId}` reads it.
 
+use super::answer;
 use super::idempotency_key;
 use super::json_body::JsonBody;
 use super::problem::{Problem, ProblemType};
@@ -13,9 +14,9 @@ use crate::domain::coupon::CouponRefusal;
 use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
 use crate::domain::money::Money;
 use crate::domain::order::{Basket, CompletedOrder, OrderItem, OrderRefusal};
-use crate::storage::error::DatabaseError;
+use crate::storage::database::Database;
 use crate::storage::orders;
-use actix_web::http::header::{LOCATION, RETRY_AFTER};
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpRequest, HttpResponse, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ pub async fn place(
     "order {} completed, {} to pay", completed.id, completed.paid()
     );
     let location = format!("/orders/{}", completed.id);
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(Order::from(completed)))
+    answer::created(Some(location), &Order::from(completed))
 }
 
 /// Reads an order
@@ -128,12 +129,12 @@ pub async fn place(
         (status = 404, description = "there is no such order", content_type = "application/problem+json"),
     )
 )]
-pub async fn read(checkout: web::Data<Checkout>, id: web::Path<i64>) -> Result<HttpResponse, Problem> {
+pub async fn read(database: web::Data<Database>, id: web::Path<i64>) -> Result<HttpResponse, Problem> {
     let id = OrderId(id.into_inner());
-    let mut session = checkout.database.session().await.map_err(database_problem)?;
-    let order = orders::read(&mut session, id).await.map_err(database_problem)?;
+    let mut session = database.session().await.map_err(Problem::from)?;
+    let order = database.within_limit(orders::read(&mut session, id)).await.map_err(Problem::from)?;
     let not_found = || Problem::new(ProblemType::OrderNotFound, format!("there is no order {id}"));
-    Ok(HttpResponse::Ok().json(Order::from(order.ok_or_else(not_found)?)))
+    answer::ok(&Order::from(order.ok_or_else(not_found)?))
 }
 
 impl PlaceOrder {
@@ -176,7 +177,7 @@ impl From<CompletedOrder> for Order {
 /// The caller's W3C trace context, when it is one. A malformed one is left out, as the standard says.
 fn trace_of(request: &HttpRequest) -> Option<TraceContext> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    TraceContext::new(header(TRACEPARENT)?, header(TRACESTATE).map(str::to_owned)).ok()
+    TraceContext::from_received(header(TRACEPARENT)?, header(TRACESTATE))
 }
 
 fn problem_of(error: CheckoutError, key: &str) -> Problem {
@@ -187,18 +188,18 @@ fn problem_of(error: CheckoutError, key: &str) -> Problem {
             "this Idempotency-Key has bought another order; send another key",
         ),
         CheckoutError::Unavailable(cause) => {
-            warn!(cause, "an order was not completed, the database is not available: {cause}");
+            warn!("an order was not completed, the database is not available: {cause}");
             Problem::unavailable()
         }
         CheckoutError::OutcomeUnknown(cause) => {
-            warn!(cause, "the outcome of an order is unknown: {cause}");
+            warn!("the outcome of an order is unknown: {cause}");
             let detail = "the order may be complete; repeat the request with this Idempotency-Key to know";
             Problem::new(ProblemType::OutcomeUnknown, detail)
                 .with("idempotencyKey", key)
                 .with_header(RETRY_AFTER, "1".to_owned())
         }
         CheckoutError::Failed(cause) => {
-            error!(cause, "an order failed: {cause}");
+            error!("an order failed: {cause}");
             Problem::internal()
         }
     }
@@ -237,19 +238,4 @@ fn coupon_problem(id: CouponId, refusal: CouponRefusal) -> Problem {
         }
     };
     problem.with("couponId", id.0)
-}
-
-/// The answer to a failed read or a failed change of the catalogue.
-#[expect(clippy::needless_pass_by_value, reason = "it ends the error's way: `map_err(database_problem)`")]
-pub(super) fn database_problem(error: DatabaseError) -> Problem {
-    match error {
-        DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => {
-            warn!(error = %error, "a request was not answered: {error}");
-            Problem::unavailable()
-        }
-        DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => {
-            error!(error = %error, "a request failed: {error}");
-            Problem::internal()
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Lists come in pages by id: ask for what is `after` the last id of the page before.
 
+use super::problem::Problem;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,14 +21,29 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
+    /// The query, if it can be answered.
+    ///
+    /// # Errors
+    /// A problem that names what is out of its bounds.
+    pub fn within_bounds(self) -> Result<Self, Problem> {
+        let mut wrong = Vec::new();
+        if !(1..=MOST).contains(&self.limit()) {
+            wrong.push(("limit".to_owned(), format!("must be from 1 to {MOST}")));
+        }
+        if self.after() < 0 {
+            wrong.push(("after".to_owned(), "must not be negative".to_owned()));
+        }
+        if wrong.is_empty() { Ok(self) } else { Err(Problem::invalid_fields(wrong)) }
+    }
+
     /// The last id of the page before.
     pub fn after(self) -> i64 {
         self.after.unwrap_or(0)
     }
 
-    /// Most items; what is beyond the bounds is brought within.
+    /// Most items.
     pub fn limit(self) -> i64 {
-        self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)
+        self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 }
 

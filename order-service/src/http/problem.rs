@@ -4,16 +4,20 @@
 //! `detail`, which people read. Extra members say which field, product or key is meant. The cause of a 5xx
 //! stays in the log.
 
+use crate::storage::error::DatabaseError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use problem_details::ProblemDetails;
 use serde_json::{Map, Value};
 use std::fmt;
+use tracing::{error, warn};
 
 /// What went wrong, as a program tells it apart. Its URI never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemType {
+    /// The request is no HTTP that we understand.
+    MalformedRequest,
     /// The body is no JSON.
     MalformedJson,
     /// The body is JSON, but a field has no possible value.
@@ -60,6 +64,7 @@ impl ProblemType {
     /// The `type`, the status and the `title`.
     fn parts(self) -> (&'static str, u16, &'static str) {
         match self {
+            Self::MalformedRequest => ("/problems/malformed-request", 400, "The request is malformed"),
             Self::MalformedJson => ("/problems/malformed-json", 400, "The body is not JSON"),
             Self::ValidationFailed => ("/problems/validation-failed", 422, "The request is not valid"),
             Self::UnsupportedMediaType => {
@@ -119,6 +124,27 @@ impl Problem {
         self
     }
 
+    /// What a status means that somebody else gave, without a word of ours.
+    pub fn of_status(status: StatusCode, path: &str) -> Self {
+        if status == StatusCode::NOT_FOUND {
+            Self::nothing_at(path)
+        } else if status == StatusCode::METHOD_NOT_ALLOWED {
+            Self::new(ProblemType::MethodNotAllowed, "this method is not possible here")
+        } else if status == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::new(ProblemType::BodyTooLarge, "the request is too large")
+        } else if status.is_client_error() {
+            Self::new(ProblemType::MalformedRequest, format!("the request cannot be understood ({status})"))
+        } else {
+            Self::internal()
+        }
+    }
+
+    /// Nothing is at this path.
+    pub fn nothing_at(path: &str) -> Self {
+        let detail = format!("there is nothing at {path}; /openapi.json tells what there is");
+        Self::new(ProblemType::NotFound, detail)
+    }
+
     /// The database is away; nothing was done, so it may be tried again.
     pub fn unavailable() -> Self {
         Self::new(ProblemType::Unavailable, "nothing was done; try again in a moment")
@@ -138,6 +164,26 @@ impl Problem {
             .map(|(field, message)| serde_json::json!({ "field": field, "message": message }))
             .collect();
         Self::new(ProblemType::ValidationFailed, detail).with("errors", errors)
+    }
+}
+
+/// How a request ends that the database did not serve. The cause goes to the log.
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => {
+                warn!("a request was not served: {error}");
+                Self::unavailable()
+            }
+            DatabaseError::OutcomeUnknown(_) => {
+                warn!("a change may have been made or not: {error}");
+                Self::new(ProblemType::OutcomeUnknown, "it may have been done; look before you try again")
+            }
+            DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => {
+                error!("a request failed: {error}");
+                Self::internal()
+            }
+        }
     }
 }
 

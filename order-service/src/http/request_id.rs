@@ -3,12 +3,12 @@
 //! Every request gets an id of ours. It stands in the answer's header `x-request-id` and in every log line of
 //! the request, so that a person who reports a failure can be helped.
 
-use actix_web::Error;
-use actix_web::HttpMessage;
-use actix_web::body::MessageBody;
+use super::problem::Problem;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, ResponseError};
 use tracing::{Span, debug, info_span};
 use tracing_actix_web::{RequestId, RootSpanBuilder, TracingLogger};
 
@@ -36,18 +36,31 @@ impl RootSpanBuilder for RequestSpan {
     }
 }
 
-/// Puts the id into the answer.
+/// Puts the id into the answer, and makes a problem of a failure that somebody else has answered without one: an
+/// unknown file of the docs, for example.
 ///
 /// # Errors
 /// Those of the handler, unchanged.
-pub async fn answer_with_request_id<B: MessageBody>(
+pub async fn finish_answer<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let id = request.extensions().get::<RequestId>().map(ToString::to_string);
-    let mut response = next.call(request).await?;
+    let mut response = told_as_problem(next.call(request).await?);
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         response.headers_mut().insert(HEADER, id);
     }
     Ok(response)
+}
+
+fn told_as_problem<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    let status = response.status();
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let told = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/problem+json");
+    if told || !is_failure {
+        return response.map_into_left_body();
+    }
+    let (request, _) = response.into_parts();
+    let problem = Problem::of_status(status, request.path()).error_response();
+    ServiceResponse::new(request, problem).map_into_right_body()
 }

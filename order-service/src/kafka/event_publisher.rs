@@ -61,25 +61,7 @@ impl EventPublisher {
         settings: &KafkaSettings,
         deliveries: UnboundedSender<Delivery>,
     ) -> Result<Self, PublisherError> {
-        let mut config = ClientConfig::new();
-        // What an operator may change comes first, what the promise rests on cannot be changed.
-        config
-            .set("client.id", "order-service")
-            .set("compression.type", "lz4")
-            .set("linger.ms", "2")
-            .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "65536")
-            .set("reconnect.backoff.max.ms", "2000");
-        for (name, value) in settings.properties.iter() {
-            config.set(name, value);
-        }
-        config
-            .set("bootstrap.servers", &settings.bootstrap_servers)
-            .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
-            .set("partitioner", "murmur2_random")
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set_log_level(RDKafkaLogLevel::Warning);
+        let config = client_config(settings);
         let context = Context { deliveries, unreachable: Mutex::new(false) };
         Ok(Self { producer: config.create_with_context(context)? })
     }
@@ -122,6 +104,39 @@ impl EventPublisher {
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         self.producer.flush(timeout)
     }
+}
+
+/// Whether librdkafka knows these properties and takes their values. Connects nothing.
+///
+/// # Errors
+/// [`PublisherError`].
+pub fn check(settings: &KafkaSettings) -> Result<(), PublisherError> {
+    Ok(client_config(settings).create_native_config().map(drop)?)
+}
+
+fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    // What an operator may change comes first, what the promise rests on cannot be changed.
+    config
+        .set("client.id", "order-service")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "2")
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", "65536")
+        .set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in settings.properties.iter() {
+        config.set(name, value);
+    }
+    config
+        .set("bootstrap.servers", &settings.bootstrap_servers)
+        .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+        .set("partitioner", "murmur2_random")
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // The relay deletes what is reported as delivered: both kinds of news are needed.
+        .set("delivery.report.only.error", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
 }
 
 struct Context {

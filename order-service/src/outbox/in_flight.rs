@@ -97,7 +97,8 @@ impl InFlight {
 
     /// Forgets all but these: the producer that had them is gone, their rows are still in the table.
     pub fn retain(&mut self, seqs: &[i64]) {
-        let gone: Vec<i64> = self.sent.keys().filter(|seq| !seqs.contains(seq)).copied().collect();
+        let kept: HashSet<i64> = seqs.iter().copied().collect();
+        let gone: Vec<i64> = self.sent.keys().filter(|seq| !kept.contains(seq)).copied().collect();
         for seq in gone {
             self.finish(seq);
         }

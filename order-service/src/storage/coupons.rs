@@ -66,7 +66,8 @@ pub async fn issue(
         ))
         .returning(COLUMNS)
         .get_result(session)
-        .await?;
+        .await
+        .map_err(DatabaseError::of_change)?;
     from_row(row)
 }
 

@@ -21,6 +21,9 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_util::task::TaskTracker;
 
+/// How much longer than the server's own limit a statement is waited for.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
 /// A session that goes back to the pool.
 pub type PooledSession = Object<Session>;
 
@@ -30,6 +33,7 @@ pub struct Database {
     pool: Pool<Session>,
     config: Config,
     acquire_timeout: Duration,
+    answer_limit: Duration,
     runtime: Handle,
     transactions: TaskTracker,
 }
@@ -59,7 +63,9 @@ impl Database {
             .build()
             .map_err(|error| DatabaseError::Refused(error.to_string()))?;
         let transactions = TaskTracker::new();
-        Ok(Self { pool, config, acquire_timeout: settings.acquire_timeout, runtime, transactions })
+        let acquire_timeout = settings.acquire_timeout;
+        let answer_limit = settings.statement_timeout + ANSWER_MARGIN;
+        Ok(Self { pool, config, acquire_timeout, answer_limit, runtime, transactions })
     }
 
     /// A session from the pool, within the acquire time-out.
@@ -106,6 +112,20 @@ impl Database {
         Ok(())
     }
 
+    /// Bounds a statement from this side: the server's own limit does not help when the server is frozen.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`]: a statement that writes may have been applied.
+    pub async fn within_limit<T>(
+        &self,
+        statement: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        let limit = self.answer_limit;
+        timeout(limit, statement).await.unwrap_or_else(|_| {
+            Err(DatabaseError::Unavailable(format!("a statement was not answered within {limit:?}")))
+        })
+    }
+
     async fn own_session(&self, name: &str, more_options: &str) -> Result<Session, DatabaseError> {
         let mut config = self.config.clone();
         let options = config.get_options().unwrap_or_default().to_owned();
@@ -138,7 +158,10 @@ impl Database {
 }
 
 /// How long to wait between attempts to reach the database again: endless, growing to 5 s, with jitter.
-pub fn reconnect_pauses() -> impl Iterator<Item = Duration> {
+pub type ReconnectPauses = backon::ExponentialBackoff;
+
+/// The pauses from their beginning.
+pub fn reconnect_pauses() -> ReconnectPauses {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
@@ -147,7 +170,16 @@ pub fn reconnect_pauses() -> impl Iterator<Item = Duration> {
         .build()
 }
 
+/// A server that accepts and then says nothing is given up as well: the driver's own time-out covers only TCP.
 async fn establish(config: Config) -> Result<Session, ConnectionError> {
+    let limit = config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(3));
+    match timeout(limit, connect(config)).await {
+        Ok(session) => session,
+        Err(_) => Err(ConnectionError::BadConnection(format!("no answer within {limit:?}"))),
+    }
+}
+
+async fn connect(config: Config) -> Result<Session, ConnectionError> {
     let (client, connection) = config
         .connect(tokio_postgres::NoTls)
         .await
@@ -163,7 +195,7 @@ fn session_config(settings: &DatabaseSettings) -> Result<Config, DatabaseError> 
         .parse()
         .map_err(|error| DatabaseError::Refused(format!("database.url: {}", with_causes(&error))))?;
     let options = format!(
-        "{} -c synchronous_commit=on -c lock_timeout={} -c statement_timeout={} \
+        "{} -c synchronous_commit=on -c default_transaction_isolation=read\\ committed -c lock_timeout={} -c statement_timeout={} \
          -c idle_in_transaction_session_timeout={}",
         config.get_options().unwrap_or_default(),
         settings.lock_timeout.as_millis(),

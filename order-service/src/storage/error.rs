@@ -11,6 +11,9 @@ pub enum DatabaseError {
     /// There is no connection, it was lost, or the server is starting or stopping. Trying later may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The connection was lost while a change was on its way: it may have been applied.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
     /// A lock or a statement took too long. Trying again may help.
     #[error("the database is busy: {0}")]
     Busy(String),
@@ -56,6 +59,16 @@ impl From<DieselError> for DatabaseError {
 }
 
 impl DatabaseError {
+    /// The error of a change outside of a transaction: when the connection was lost, it may have been applied.
+    pub(super) fn of_change(error: DieselError) -> Self {
+        match Self::from(error) {
+            Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
+            known @ (Self::OutcomeUnknown(_) | Self::Busy(_) | Self::Duplicate { .. } | Self::Refused(_)) => {
+                known
+            }
+        }
+    }
+
     fn of_message(message: String) -> Self {
         if says_one_of(&message, &UNAVAILABLE) {
             Self::Unavailable(message)

@@ -43,8 +43,8 @@ pub async fn create(
     });
     match created.await {
         Outcome::Committed(product) => Ok(product),
-        Outcome::RolledBack(RollbackCause::Work(error) | RollbackCause::Database(error))
-        | Outcome::Unknown(error) => Err(error),
+        Outcome::RolledBack(RollbackCause::Work(error) | RollbackCause::Database(error)) => Err(error),
+        Outcome::Unknown(error) => Err(DatabaseError::OutcomeUnknown(error.to_string())),
         Outcome::RolledBack(
             cause @ (RollbackCause::Panicked | RollbackCause::Nested | RollbackCause::Unbalanced),
         ) => Err(DatabaseError::Refused(format!("the transaction was rolled back: {cause:?}"))),

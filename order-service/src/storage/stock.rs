@@ -40,34 +40,21 @@ pub async fn write_remaining(
     Ok(())
 }
 
-/// What became of a restock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restock {
-    /// The pieces are there.
-    Restocked,
-    /// There is no such product.
-    UnknownProduct,
-    /// There would be more than a number holds; nothing was changed.
-    TooMuch,
-}
-
-/// Adds pieces to one product.
+/// Adds pieces to one product; what is on hand then. `None`: there is no such product, or there would be more
+/// pieces than a number holds, and nothing was changed.
 pub async fn restock(
     session: &mut Session,
     product_id: ProductId,
     quantity: i64,
-) -> Result<Restock, DatabaseError> {
+) -> Result<Option<i64>, DatabaseError> {
     let fits = stock::on_hand.le(i64::MAX - quantity);
-    let restocked = diesel::update(stock::table.find(product_id.0).filter(fits))
+    diesel::update(stock::table.find(product_id.0).filter(fits))
         .set(stock::on_hand.eq(stock::on_hand + quantity))
-        .execute(session)
-        .await?;
-    if restocked > 0 {
-        return Ok(Restock::Restocked);
-    }
-    let exists = diesel::select(diesel::dsl::exists(stock::table.find(product_id.0)));
-    let exists: bool = exists.get_result(session).await?;
-    Ok(if exists { Restock::TooMuch } else { Restock::UnknownProduct })
+        .returning(stock::on_hand)
+        .get_result(session)
+        .await
+        .optional()
+        .map_err(DatabaseError::of_change)
 }
 
 struct WriteRemaining<'a> {

@@ -103,9 +103,13 @@ impl Transaction {
         Ok(Self { session, messages: Vec::new(), callbacks: Vec::new() })
     }
 
+    /// A session that cannot be rolled back for certain is closed: its end rolls back too, and frees the locks.
     async fn roll_back(mut self) {
-        // When this fails the session is broken, the pool drops it, and its end rolls the transaction back.
-        drop(AnsiTransactionManager::rollback_transaction(&mut *self.session).await);
+        if !self.is_balanced()
+            || AnsiTransactionManager::rollback_transaction(&mut *self.session).await.is_err()
+        {
+            self.abandon();
+        }
     }
 
     /// A session that a panic or an open savepoint left in an unclear state is closed, not returned to the pool.

@@ -4,7 +4,7 @@ use crate::cases;
 use crate::rig::Rig;
 use order_service::domain::ids::{ProductId, UserId};
 use order_service::domain::money::Money;
-use order_service::storage::stock::{Restock, restock};
+use order_service::storage::stock::restock;
 use order_service::storage::{coupons, products};
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ async fn a_restock_adds_and_never_wraps(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(10, 5)]).await;
     let mut session = shop.database.session().await.unwrap();
-    assert_eq!(restock(&mut session, ProductId(1), 7).await.unwrap(), Restock::Restocked);
-    assert_eq!(restock(&mut session, ProductId(1), i64::MAX).await.unwrap(), Restock::TooMuch);
-    assert_eq!(restock(&mut session, ProductId(9), 1).await.unwrap(), Restock::UnknownProduct);
+    assert_eq!(restock(&mut session, ProductId(1), 7).await.unwrap(), Some(12));
+    assert_eq!(restock(&mut session, ProductId(1), i64::MAX).await.unwrap(), None);
+    assert_eq!(restock(&mut session, ProductId(9), 1).await.unwrap(), None);
     assert_eq!(shop.number("SELECT on_hand FROM stock").await, 12);
 }
 

@@ -143,6 +143,18 @@ fn failures() -> Vec<Failure> {
         (Method::GET, "/orders/x", None, String::new(), 404, "not-found"),
         (Method::GET, "/products/99", None, String::new(), 404, "product-not-found"),
         (Method::GET, "/products?limit=x", None, String::new(), 422, "validation-failed"),
+        (Method::GET, "/products?limit=0", None, String::new(), 422, "validation-failed"),
+        (Method::GET, "/products?after=-1", None, String::new(), 422, "validation-failed"),
+        (Method::GET, "/docs/no-such-file", None, String::new(), 404, "not-found"),
+        (Method::HEAD, "/products/1", None, String::new(), 200, ""),
+        (
+            Method::POST,
+            "/products/2/restock",
+            json_type,
+            format!("{{\"quantity\":{}}}", i64::MAX),
+            422,
+            "amount-too-large",
+        ),
         (Method::GET, "/products?page=2", None, String::new(), 422, "validation-failed"),
         (
             Method::POST,
@@ -193,7 +205,8 @@ async fn the_field_that_is_wrong_is_named_by_its_path(rig: Arc<Rig>) {
     let service = Running::start(&shop).await;
     let good = json!({"productId": 1, "quantity": 1});
     for (path, body, fields) in [
-        ("/orders", json!({"userId": 1}), vec!["."]),
+        ("/orders", json!({"userId": 1}), vec!["items"]),
+        ("/orders", json!({"userId": 1, "items": [{"productId": 1}]}), vec!["items[0].quantity"]),
         ("/orders", json!({"userId": 0, "items": [], "couponId": 0}), vec!["couponId", "items", "userId"]),
         (
             "/orders",
@@ -222,6 +235,11 @@ async fn the_field_that_is_wrong_is_named_by_its_path(rig: Arc<Rig>) {
         ("/products", json!({"name": "a\u{0}b", "price": 1, "stock": 1}), vec!["name"]),
         ("/products", json!({"name": "x", "price": -1, "stock": 1}), vec!["price"]),
         ("/coupons", json!({"userId": 1, "discountAmount": 0}), vec!["discountAmount"]),
+        (
+            "/coupons",
+            json!({"userId": 1, "discountAmount": 1, "expiresAt": "+10000-01-01T00:00:00Z"}),
+            vec!["expiresAt"],
+        ),
         ("/coupons", json!({"userId": 1, "discountAmount": 1, "expiresAt": "soon"}), vec!["expiresAt"]),
     ] {
         let response = service.post(path, &body).await;
@@ -343,12 +361,19 @@ async fn a_trace_context_travels_with_the_event(rig: Arc<Rig>) {
     let service = Running::start(&shop).await;
     service.created("/products", &json!({"name": "lamp", "price": 10, "stock": 5})).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    for (sent, kept) in [(trace, 1), ("nonsense", 1)] {
+    let too_long = "x".repeat(600);
+    // traceparent, tracestate, and how many events have each of them then
+    for (parent, state, parents, states) in
+        [(trace, "a=b", 1, 1), ("nonsense", "a=b", 1, 1), (trace, too_long.as_str(), 2, 1)]
+    {
         let order = json!({"userId": 1, "items": [{"productId": 1, "quantity": 1}]});
         let request = service.client.post(format!("http://{}/orders", service.address)).json(&order);
-        assert_eq!(request.header("traceparent", sent).send().await.unwrap().status(), 201);
-        let traced = "SELECT count(*) FROM outbox WHERE headers ->> 'traceparent' IS NOT NULL";
-        assert_eq!(shop.number(traced).await, kept);
+        let request = request.header("traceparent", parent).header("tracestate", state);
+        assert_eq!(request.send().await.unwrap().status(), 201);
+        for (header, expected) in [("traceparent", parents), ("tracestate", states)] {
+            let traced = format!("SELECT count(*) FROM outbox WHERE headers ? '{header}'");
+            assert_eq!(shop.number(&traced).await, expected, "{header} after {parent} {state}");
+        }
     }
     service.stop().await;
 }

@@ -26,6 +26,7 @@ cases!(
     a_connection_lost_before_commit_is_a_rollback,
     it_refuses_to_be_nested,
     work_that_leaves_a_savepoint_open_is_rolled_back,
+    work_that_fails_with_a_savepoint_open_holds_no_lock,
     a_savepoint_inside_of_work_has_no_callbacks_of_its_own,
     a_caller_that_hangs_up_separates_nothing,
     a_panicking_callback_changes_nothing,
@@ -273,6 +274,24 @@ async fn work_that_leaves_a_savepoint_open_is_rolled_back(rig: Arc<Rig>) {
     .await;
     assert!(matches!(outcome, Outcome::RolledBack(RollbackCause::Unbalanced)), "{outcome:?}");
     nothing_happened(&shop, &calls).await;
+}
+
+async fn work_that_fails_with_a_savepoint_open_holds_no_lock(rig: Arc<Rig>) {
+    use diesel_async::{AnsiTransactionManager, TransactionManager};
+    let shop = rig.shop().await;
+    shop.stock(&[(10, 5)]).await;
+    let outcome: Outcome<(), DatabaseError> = in_transaction(&shop.database, |transaction| {
+        async move {
+            run_sql(transaction, "SELECT * FROM stock FOR UPDATE").await?;
+            AnsiTransactionManager::begin_transaction(transaction.session()).await?;
+            run_sql(transaction, "SELECT 1 / 0").await
+        }
+        .boxed()
+    })
+    .await;
+    assert!(matches!(outcome, Outcome::RolledBack(RollbackCause::Work(_))), "{outcome:?}");
+    // It would wait for longer than a case may take.
+    shop.execute("UPDATE stock SET on_hand = 4").await;
 }
 
 async fn a_savepoint_inside_of_work_has_no_callbacks_of_its_own(rig: Arc<Rig>) {
