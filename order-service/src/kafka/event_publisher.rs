@@ -106,12 +106,26 @@ impl EventPublisher {
     }
 }
 
+/// A property that librdkafka does not take.
+#[derive(Debug)]
+pub struct UnusableProperty {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub reason: String,
+}
+
 /// Whether librdkafka knows these properties and takes their values. Connects nothing.
 ///
 /// # Errors
-/// [`PublisherError`].
-pub fn check(settings: &KafkaSettings) -> Result<(), PublisherError> {
-    Ok(client_config(settings).create_native_config().map(drop)?)
+/// [`UnusableProperty`].
+pub fn check(settings: &KafkaSettings) -> Result<(), UnusableProperty> {
+    let Err(error) = client_config(settings).create_native_config() else { return Ok(()) };
+    Err(if let KafkaError::ClientConfig(_, reason, name, _) = error {
+        UnusableProperty { name, reason }
+    } else {
+        UnusableProperty { name: String::new(), reason: error.to_string() }
+    })
 }
 
 fn client_config(settings: &KafkaSettings) -> ClientConfig {
