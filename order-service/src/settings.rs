@@ -160,9 +160,10 @@ impl OrderSettings {
 pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> {
     let loaded = service_chassis::settings::load::<Settings>(source)?;
     check(&loaded.settings, &loaded.report)?;
-    let unusable =
-        |error: event_publisher::PublisherError| loaded.report.reject("kafka.properties", error.to_string());
-    event_publisher::check(&loaded.settings.kafka).map_err(unusable)?;
+    event_publisher::check(&loaded.settings.kafka).map_err(|property| {
+        let key = format!("kafka.properties.{}", property.name);
+        loaded.report.reject(&key, format!("librdkafka says: {}", property.reason))
+    })?;
     Ok(loaded)
 }
 

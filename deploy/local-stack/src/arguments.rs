@@ -5,6 +5,10 @@
 
 use clap::Parser;
 
+/// The broker in memory keeps 5 MiB a partition, which is some 13,000 orders, and then drops the oldest, read or
+/// not. So many fit even if they all went to one partition and nobody read.
+pub const MOST_ORDERS: u32 = 10_000;
+
 /// Runs the whole way of an order on this machine: PostgreSQL, broker, order-service, two consumers, and
 /// sample orders that are seen to arrive at the data platform.
 #[derive(Clone, Debug, Parser)]
@@ -18,8 +22,14 @@ pub struct Arguments {
     /// End after the sample orders, with code 0 only if every order arrived
     #[arg(long)]
     pub once: bool,
-    /// How many sample orders to place
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// How many sample orders to place, 10,000 at most: the broker in memory keeps 5 MiB a partition, about 13,000
+    /// orders, and would drop unread ones beyond that
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_ORDERS))
+    )]
     pub orders: u32,
     /// A Kafka of your own instead of the broker in memory; the topic is created if it is missing
     #[arg(long, value_name = "HOST:PORT")]
@@ -44,7 +54,9 @@ mod tests {
     }
 
     #[test]
-    fn no_orders_at_all_is_refused() {
-        assert!(Arguments::try_parse_from(["local-stack", "--orders", "0"]).is_err());
+    fn no_orders_at_all_and_more_than_the_broker_keeps_are_refused() {
+        let with = |orders: &str| Arguments::try_parse_from(["local-stack", "--orders", orders]);
+        assert!(with("0").is_err() && with("10001").is_err());
+        assert_eq!(with("10000").unwrap().orders, MOST_ORDERS);
     }
 }

@@ -1,7 +1,8 @@
 //! # Sample orders
 //!
 //! A few products and coupons, then orders by several buyers; every fourth uses a coupon. At the end two that
-//! must be refused, to show that a refusal takes nothing and publishes nothing.
+//! must be refused, to show that a refusal takes nothing and publishes nothing. What is refused for lack of
+//! stock is a product of its own, which no sample buys: however many samples there are, it stays scarce.
 
 use std::time::Instant;
 
@@ -10,6 +11,10 @@ use crate::shop::{Answer, Basket, Item, Shop, ShopError};
 
 /// Name and price in minor units.
 const PRODUCTS: [(&str, i64); 3] = [("Ring light", 1_500), ("Tripod", 4_200), ("Backdrop", 900)];
+/// Its stock is small, and no sample order buys it.
+const SCARCE: (&str, i64, i64) = ("Softbox", 2_700, 118);
+/// More than there is of it, and as much as one line may ask for.
+const TOO_MANY: u32 = 1_000;
 const DISCOUNT: i64 = 500;
 const BUYERS: i64 = 4;
 const COUPON_EVERY: u32 = 4;
@@ -33,7 +38,10 @@ pub struct Placed {
 }
 
 struct Catalogue {
+    /// What the samples buy.
     products: Vec<i64>,
+    /// What nobody gets enough of.
+    scarce: i64,
     coupons: Vec<i64>,
 }
 
@@ -77,11 +85,15 @@ pub async fn place(shop: &Shop, count: u32, console: &Console) -> Result<Placed,
 }
 
 async fn stock(shop: &Shop, count: u32) -> Result<Catalogue, ShopError> {
-    let mut catalogue = Catalogue { products: Vec::new(), coupons: Vec::new() };
-    for (name, price) in PRODUCTS {
-        let pieces = i64::from(count) * MOST_PIECES + LEFT_OVER;
-        catalogue.products.push(shop.create_product(name, price, pieces).await?);
+    let pieces = i64::from(count) * MOST_PIECES + LEFT_OVER;
+    let [first, others @ ..] = PRODUCTS;
+    let mut products = vec![shop.create_product(first.0, first.1, pieces).await?];
+    let (name, price, few) = SCARCE;
+    let scarce = shop.create_product(name, price, few).await?;
+    for (name, price) in others {
+        products.push(shop.create_product(name, price, pieces).await?);
     }
+    let mut catalogue = Catalogue { products, scarce, coupons: Vec::new() };
     for number in (0..count).filter(|number| uses_coupon(*number)) {
         catalogue.coupons.push(shop.issue_coupon(buyer(number), DISCOUNT).await?);
     }
@@ -108,9 +120,9 @@ fn sample(catalogue: &Catalogue, number: u32) -> Basket {
 fn to_be_refused(catalogue: &Catalogue) -> [(&'static str, Basket, &'static str); 2] {
     let one = |product_id, quantity| vec![Item { product_id, quantity }];
     let greedy = vec![
-        // Two lines, so that neither is over the limit of a single one but their sum is over the stock.
+        // The first line alone would be bought; because of the second, none of it is taken.
         Item { product_id: catalogue.products[0], quantity: 1 },
-        Item { product_id: catalogue.products[1], quantity: 1_000 },
+        Item { product_id: catalogue.scarce, quantity: TOO_MANY },
     ];
     [
         ("more than is left", Basket { user_id: 1, items: greedy, coupon_id: None }, "/out-of-stock"),
@@ -124,4 +136,27 @@ fn to_be_refused(catalogue: &Catalogue) -> [(&'static str, Basket, &'static str)
             "/coupon-used",
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::MOST_ORDERS;
+
+    #[test]
+    fn no_sample_buys_what_is_to_be_refused_and_every_sample_gets_its_coupon() {
+        for count in [1, 8, 385, 386, 400, 5_000, MOST_ORDERS] {
+            let coupons = (0..count).filter(|number| uses_coupon(*number)).map(i64::from).collect();
+            let catalogue = Catalogue { products: vec![1, 3, 4], scarce: 2, coupons };
+            for number in 0..count {
+                let basket = sample(&catalogue, number);
+                assert!(basket.items.iter().all(|item| catalogue.products.contains(&item.product_id)));
+                assert_eq!(basket.coupon_id, uses_coupon(number).then_some(i64::from(number)));
+            }
+            let [(_, greedy, _), _] = to_be_refused(&catalogue);
+            let refused: Vec<_> =
+                greedy.items.iter().filter(|item| item.product_id == catalogue.scarce).collect();
+            assert!(refused.len() == 1 && i64::from(refused[0].quantity) > SCARCE.2);
+        }
+    }
 }
