@@ -31,7 +31,8 @@ pub(super) fn guard() -> i32 {
     }
     let Some(folders) = listen() else { return 0 };
     for folder in &folders {
-        stop_server_in(folder);
+        // Whatever goes wrong with one server, the rest must go too.
+        drop(std::panic::catch_unwind(|| stop_server_in(folder)));
     }
     end_the_group(&folders)
 }
@@ -95,9 +96,15 @@ fn stop_server_in(folder: &Path) {
 
 /// The server named in the file, if it lives and is one of ours.
 fn postmaster(pid_file: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(pid_file).ok()?;
-    let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
+    let pid = server_in(&std::fs::read_to_string(pid_file).ok()?)?;
     (getpgid(Some(pid)).ok()? == getpid()).then_some(pid)
+}
+
+/// The process id in the file's first line. While `initdb` works, it is that of a backend without a server, and
+/// PostgreSQL writes it with a minus: such a one is not asked to stop, it is killed with the group.
+fn server_in(pid_file: &str) -> Option<Pid> {
+    let number: i32 = pid_file.lines().next()?.trim().parse().ok()?;
+    if number > 0 { Pid::from_raw(number) } else { None }
 }
 
 /// Hands the rest to the sweeper: it kills this group, and with it this process.
@@ -154,4 +161,17 @@ fn within(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
         std::thread::sleep(STEP);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_is_asked_to_stop() {
+        assert_eq!(server_in("4711\n/data\n"), Pid::from_raw(4711));
+        for not_a_server in ["-26919\n/data\n", "0\n", "", "\n", "text"] {
+            assert_eq!(server_in(not_a_server), None, "{not_a_server:?}");
+        }
+    }
 }

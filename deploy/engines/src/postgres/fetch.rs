@@ -80,9 +80,10 @@ async fn kept_or_fetched(account: Account, progress: &Progress) -> Result<Binari
     }
     let folder = place.join("bin");
     let examined = tokio::task::spawn_blocking(move || binaries::examine(&folder, account)).await;
-    examined
-        .map_err(|error| error.to_string())?
-        .map_err(|reason| FetchError::Unusable(format!("{}: {reason}", place.display())))
+    examined.map_err(|error| error.to_string())?.map_err(|reason| {
+        let place = place.display();
+        FetchError::Unusable(format!("{place}: {reason} (remove that folder to have it fetched again)"))
+    })
 }
 
 async fn fetch_into(cache: &Path, place: &Path, progress: &Progress) -> Result<(), FetchError> {

@@ -12,6 +12,7 @@ pub(super) fn text(port: u16, durable: bool) -> String {
          unix_socket_directories = ''\n\
          max_connections = 200\n\
          shared_buffers = 32MB\n\
+         dynamic_shared_memory_type = mmap\n\
          max_wal_size = 256MB\n\
          password_encryption = 'scram-sha-256'\n\
          fsync = {switch}\n\

@@ -1,9 +1,13 @@
 //! However the parent ends, nothing stays behind.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
 use rustix::process::Signal;
 
 use crate::Outcome;
-use crate::victim::{self, Victim};
+use crate::victim::{self, DEADLINE, Victim};
 
 /// SIGKILL of the parent.
 pub(crate) fn killed() -> Outcome {
@@ -12,6 +16,39 @@ pub(crate) fn killed() -> Outcome {
     victim.process.kill()?;
     victim.process.wait()?;
     Ok(victim.leaves_nothing()?)
+}
+
+/// SIGKILL of the parent while `initdb` works: the process id in the cluster's file is no server's then.
+pub(crate) fn killed_early() -> Outcome {
+    let place = std::env::temp_dir().join(format!("engines-killed-early-{}", std::process::id()));
+    std::fs::create_dir(&place)?;
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755))?;
+    let mut process = victim::spawn("plain", &[("TMPDIR", &place.display().to_string())]);
+    let made = until(|| folders(&place).iter().any(|folder| folder.join("data/postmaster.pid").exists()));
+    let killed = process.kill();
+    process.wait()?;
+    killed?;
+    let gone = until(|| folders(&place).is_empty());
+    let left = folders(&place);
+    std::fs::remove_dir_all(&place)?;
+    assert!(made, "initdb was never seen at work");
+    assert!(gone, "left behind: {left:?}");
+    Ok(())
+}
+
+fn folders(place: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn until(holds: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
 }
 
 /// SIGKILL of the parent while the server and a service are stopped by SIGSTOP.

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             Ok(())
         }),
         Trial::test("a_killed_parent_leaves_no_process_and_no_folder", endings::killed),
+        Trial::test("a_parent_killed_while_the_cluster_is_made_leaves_nothing", endings::killed_early),
         Trial::test("frozen_processes_end_too", endings::frozen),
         Trial::test("the_guard_is_deaf_to_signals", endings::deaf),
         case("a_broker_process_serves_goes_down_and_comes_up", || Box::pin(broker::down_and_up())),

@@ -73,15 +73,20 @@ fn live(fetched: bool) -> i32 {
     0
 }
 
-/// Starts a victim; the error is what it said instead of starting.
-pub(crate) fn start(kind: &str, environment: &[(&str, &str)]) -> Result<Victim, String> {
-    let mut process = Command::new(std::env::current_exe().expect("our own path"))
+/// Starts a victim and returns at once.
+pub(crate) fn spawn(kind: &str, environment: &[(&str, &str)]) -> Child {
+    Command::new(std::env::current_exe().expect("our own path"))
         .args([VICTIM, kind])
         .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("starts");
+        .expect("starts")
+}
+
+/// Starts a victim; the error is what it said instead of starting.
+pub(crate) fn start(kind: &str, environment: &[(&str, &str)]) -> Result<Victim, String> {
+    let mut process = spawn(kind, environment);
     let output = process.stdout.take().expect("piped");
     let line = BufReader::new(output).lines().next().expect("says something").expect("text");
     let words: Vec<&str> = line.splitn(5, ' ').collect();
