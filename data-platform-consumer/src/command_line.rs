@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use service_chassis::command_line::{SettingsArguments, print_settings};
 use service_chassis::exit;
-use service_chassis::settings::SettingsError;
+use service_chassis::settings::{Loaded, SettingsError};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
 
@@ -71,11 +71,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = settings::load(&source)?;
     match arguments.command.unwrap_or_default() {
         Command::Settings => print_settings(&loaded.report).map_err(Failure::Print),
-        Command::Serve => serve(&loaded.settings),
+        Command::Serve => serve(&loaded),
     }
 }
 
-fn serve(settings: &Settings) -> Result<(), Failure> {
+fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {
+    let Loaded { settings, report } = loaded;
     telemetry::init(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -84,7 +85,10 @@ fn serve(settings: &Settings) -> Result<(), Failure> {
         .map_err(Failure::Runtime)?;
     let served = runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
-        let service = Service::start(settings)?;
+        let service = Service::start(settings).map_err(|error| match error.refused_by_the_client() {
+            Some(cause) => Failure::Settings(settings::refused(report, cause)),
+            None => Failure::Start(error),
+        })?;
         let stop = async {
             let signal = signals.received().await;
             tracing::info!("{signal} received, stopping");

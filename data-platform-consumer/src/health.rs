@@ -57,6 +57,12 @@ impl Health {
         self.readiness.set_unready(KAFKA, "the assignment was lost; joining the group again");
     }
 
+    /// The client is given up, and with it the membership.
+    pub(crate) fn client_replaced(&self) {
+        self.with_client(|client| client.joined = false);
+        self.readiness.set_unready(KAFKA, "a new Kafka client is set up");
+    }
+
     /// The client's own view, once a second: the truth that the events before only hint at.
     pub(crate) fn in_reach(&self, connected: bool, coordinator: bool) {
         if connected {
@@ -82,7 +88,7 @@ impl Health {
     /// An error that the client recovers from by itself; `name` tells repeats apart.
     pub(crate) fn client_error(&self, name: &str, reason: &str) {
         if self.is_news(name) {
-            tracing::warn!(kafka.error = name, "Kafka: {name}: {reason}");
+            tracing::warn!("Kafka: {name}: {reason}");
         }
     }
 

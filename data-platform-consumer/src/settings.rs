@@ -10,7 +10,7 @@ use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{Loaded, Properties, SettingsError, SettingsReport, SettingsSource};
 use service_chassis::telemetry::LogSettings;
 
-use crate::consumer_group::RESERVED_PROPERTIES;
+use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
 use crate::sink::SinkSettings;
 
@@ -64,7 +64,7 @@ pub struct KafkaSettings {
     /// How long looking up committed positions may take.
     #[serde(with = "humantime_serde")]
     pub position_timeout: Duration,
-    /// How long leaving the group may take.
+    /// How long the last commit and leaving the group may take.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
     /// For librdkafka, as it is.
@@ -95,9 +95,23 @@ pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> 
 
 /// The rules that no single setting can tell.
 pub(crate) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsError> {
-    match broken_rule(settings) {
-        Some((key, reason)) => Err(report.reject(&key, reason)),
-        None => Ok(()),
+    if let Some((key, reason)) = broken_rule(settings) {
+        return Err(report.reject(&key, reason));
+    }
+    let Settings { kafka, delivery, .. } = settings;
+    consumer_group::check_properties(kafka, delivery).map_err(|cause| refused(report, &cause))
+}
+
+/// What librdkafka refuses is a fault in the settings too.
+pub(crate) fn refused(report: &SettingsReport, refused: &RefusedByClient) -> SettingsError {
+    let RefusedByClient { property, reason } = refused;
+    match property {
+        Some(property) => report.reject(&format!("kafka.properties.{property}"), reason),
+        None => SettingsError::Rejected {
+            key: "kafka".to_owned(),
+            origin: "as a whole".to_owned(),
+            reason: reason.clone(),
+        },
     }
 }
 
@@ -125,7 +139,7 @@ fn names(kafka: &KafkaSettings) -> [Rule; 3] {
     ]
 }
 
-fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
+fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
     let rebalance = delivery.drain_timeout.saturating_add(kafka.session_timeout);
     [
         (
@@ -154,11 +168,6 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
             rebalance <= kafka.max_poll_interval,
             "delivery.drain_timeout",
             "with kafka.session_timeout it must fit into kafka.max_poll_interval, as a rebalance waits for both",
-        ),
-        (
-            kafka.close_timeout > kafka.session_timeout,
-            "kafka.close_timeout",
-            "it must be longer than kafka.session_timeout, for which a last commit waits for its coordinator",
         ),
         (
             kafka.position_timeout <= kafka.max_poll_interval / 2,
@@ -223,9 +232,10 @@ mod tests {
             ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
             ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
             ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
-            ("KAFKA__CLOSE_TIMEOUT", "15s", "kafka.close_timeout"),
             ("KAFKA__TOPIC", " ", "kafka.topic"),
             ("KAFKA__PROPERTIES__ENABLE__AUTO__COMMIT", "true", "kafka.properties.enable.auto.commit"),
+            ("KAFKA__PROPERTIES__NO__SUCH", "1", "kafka.properties.no.such"),
+            ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),
             ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
             ("SINK__KIND", "ftp", "sink.kind"),
         ] {
@@ -235,8 +245,42 @@ mod tests {
     }
 
     #[test]
+    fn what_the_promises_hang_on_cannot_be_handed_through_and_neither_can_its_other_names() {
+        for (property, value) in [
+            ("allow.auto.create.topics", "true"),
+            ("auto.commit.enable", "true"),
+            ("auto.offset.reset", "latest"),
+            ("bootstrap.servers", "b"),
+            ("enable.auto.commit", "true"),
+            ("enable.auto.offset.store", "true"),
+            ("enable.partition.eof", "true"),
+            ("enabled_events", "16"),
+            ("group.id", "g"),
+            ("group.protocol", "consumer"),
+            ("heartbeat.interval.ms", "1"),
+            ("max.poll.interval.ms", "1"),
+            ("metadata.broker.list", "b"),
+            ("offset.store.method", "none"),
+            ("partition.assignment.strategy", "range"),
+            ("session.timeout.ms", "1"),
+            ("statistics.interval.ms", "0"),
+            ("test.mock.num.brokers", "1"),
+        ] {
+            let name = format!("KAFKA__PROPERTIES__{}", property.to_uppercase().replace('.', "__"));
+            let error = with(&[(&name, value)]).unwrap_err();
+            assert!(error.contains(property) && error.contains("promises"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stop_fits_into_the_half_minute_that_an_orchestrator_grants() {
+        let Settings { kafka, delivery, .. } = with(&[]).unwrap();
+        assert!(delivery.drain_timeout + kafka.close_timeout <= Duration::from_secs(20));
+    }
+
+    #[test]
     fn what_librdkafka_knows_is_handed_through() {
-        let settings = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_ssl")]).unwrap();
-        assert_eq!(settings.kafka.properties.value("security.protocol"), Some("sasl_ssl"));
+        let settings = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_plaintext")]).unwrap();
+        assert_eq!(settings.kafka.properties.value("security.protocol"), Some("sasl_plaintext"));
     }
 }

@@ -38,7 +38,7 @@ pub fn bind(
     limits: OrderLimits,
     checkout: Checkout,
 ) -> io::Result<(Server, SocketAddr)> {
-    let body_limit = json_body::BodyLimit(settings.body_limit);
+    let body_limit = json_body::BodyLimit { bytes: settings.body_limit, time: settings.body_timeout };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(body_limit)

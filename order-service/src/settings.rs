@@ -10,6 +10,7 @@ use service_chassis::settings::{
     DatabaseUrl, Loaded, Properties, SettingsError, SettingsReport, SettingsSource,
 };
 use service_chassis::telemetry::LogSettings;
+use shared_messages::topics;
 use std::time::Duration;
 
 /// The commented default file.
@@ -65,6 +66,9 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Largest request body, bytes.
     pub body_limit: usize,
+    /// Time for a request body to arrive.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
     /// Time to finish after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -171,7 +175,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     let Settings { http, database, orders, kafka, relay, .. } = settings;
     let must =
         |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
-    must(http.workers > 0, "http.workers", "must be at least 1")?;
+    must((1..=512).contains(&http.workers), "http.workers", "must be from 1 to 512")?;
     must(
         http.shutdown_timeout >= Duration::from_secs(1) && http.shutdown_timeout.subsec_nanos() == 0,
         "http.shutdown_timeout",
@@ -180,6 +184,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
     must(database.pool_size > 0, "database.pool_size", "must be at least 1")?;
     for (timeout, key) in [
+        (http.body_timeout, "http.body_timeout"),
         (database.acquire_timeout, "database.acquire_timeout"),
         (database.lock_timeout, "database.lock_timeout"),
         (database.statement_timeout, "database.statement_timeout"),
@@ -199,8 +204,12 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     )?;
     must(orders.max_lines > 0, "orders.max_lines", "must be at least 1")?;
     must((1..=1_000_000).contains(&orders.max_quantity), "orders.max_quantity", "must be from 1 to 1000000")?;
-    must(!kafka.topic.trim().is_empty(), "kafka.topic", "must name a topic")?;
-    must(!kafka.bootstrap_servers.trim().is_empty(), "kafka.bootstrap_servers", "must name a broker")?;
+    must(topics::is_name(&kafka.topic), "kafka.topic", topics::NAME_RULE)?;
+    must(
+        kafka.bootstrap_servers.split(',').all(names_a_broker),
+        "kafka.bootstrap_servers",
+        "must be HOST:PORT, several separated by commas",
+    )?;
     must(
         kafka.delivery_timeout >= Duration::from_secs(1),
         "kafka.delivery_timeout",
@@ -218,6 +227,12 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         "must be from 1 to 50000, half of what the producer's queue takes",
     )?;
     must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")
+}
+
+fn names_a_broker(server: &str) -> bool {
+    let server = server.trim();
+    let address = server.split_once("://").map_or(server, |(_protocol, address)| address);
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -248,7 +263,9 @@ mod tests {
             ("DATABASE__POOL_SIZE", "0", "database.pool_size"),
             ("ORDERS__MAX_QUANTITY", "0", "orders.max_quantity"),
             ("RELAY__MAX_IN_FLIGHT", "1000000", "relay.max_in_flight"),
-            ("KAFKA__TOPIC", " ", "kafka.topic"),
+            ("KAFKA__TOPIC", "a b/c", "kafka.topic"),
+            ("KAFKA__BOOTSTRAP_SERVERS", "localhost:9092,::::", "kafka.bootstrap_servers"),
+            ("HTTP__WORKERS", "5000", "http.workers"),
         ] {
             let told = sentence(&load(variable, value).unwrap_err());
             assert!(told.contains(key) && told.contains(&format!("ORDER_SERVICE__{variable}")), "{told}");

@@ -98,7 +98,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartupError> {
 }
 
 impl Service {
-    /// Waits for the database, then binds both ports and starts the relay.
+    /// Binds both ports, waits for the database and starts the relay.
     ///
     /// # Errors
     /// [`StartupError`].
@@ -111,7 +111,6 @@ impl Service {
         let management = tokio::spawn(management.run());
 
         let database = Database::new(&settings.database).map_err(StartupError::Database)?;
-        await_schema(&database, &settings.database, &readiness).await?;
         let wake_up = WakeUp::default();
         let checkout = Checkout {
             database: database.clone(),
@@ -119,15 +118,16 @@ impl Service {
             topic: settings.kafka.topic.as_str().into(),
             answer_timeout: settings.orders.answer_timeout,
         };
-        let server = bind_http(&settings, checkout)?;
-        let http_address = server.1;
+        // Before the wait for the database, so that a taken port is known at once; it answers when it runs.
+        let (server, http_address) = bind_http(&settings, checkout)?;
+        await_schema(&database, &settings.database, &readiness).await?;
         let stop_relay = CancellationToken::new();
         let relay = start_relay(&settings, &database, wake_up, alarms, stop_relay.clone())?;
         let watch = tokio::spawn(watch_database(database.clone(), readiness));
         info!("listening http={http_address} management={management_address}");
         Ok(Self {
             database,
-            server: server.0,
+            server,
             http_address,
             management_address,
             relay,

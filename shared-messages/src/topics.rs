@@ -12,8 +12,25 @@ pub fn record_key(order_id: i64) -> String {
     order_id.to_string()
 }
 
+/// What [`is_name`] wants, in words that follow a setting's name.
+pub const NAME_RULE: &str = "must name a topic: 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`";
+
+/// Whether Kafka takes this for the name of a topic. (A consumer would take `^order.*` for a pattern.)
+pub fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn patterns_and_blanks_name_no_topic() {
+        assert!(super::is_name(super::ORDER_COMPLETED));
+        for text in ["", " ", "a b/c", "^order.*", ".", "..", &"x".repeat(250)] {
+            assert!(!super::is_name(text), "{text:?}");
+        }
+    }
+
     #[test]
     fn the_key_of_an_order_is_its_id_as_text() {
         assert_eq!(super::record_key(15), "15");

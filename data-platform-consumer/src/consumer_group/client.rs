@@ -1,30 +1,75 @@
 //! # Client
 //!
-//! How librdkafka is set up. What the promises hang on comes last, so that nothing handed through can undo it;
-//! the settings refuse such keys before that, with a reason ([`RESERVED`]).
+//! How librdkafka is set up. What the promises hang on comes last, so that the same key handed through cannot
+//! undo it; the settings refuse such keys before that, with a reason ([`RESERVED`]). An alias is another key,
+//! and the order among keys is nobody's promise, so aliases are refused there too.
 
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 use crate::settings::{DeliverySettings, KafkaSettings};
 
 /// What cannot be set through `[kafka.properties]`: it has a setting of its own, or a promise hangs on it.
 pub(crate) const RESERVED: &[&str] = &[
+    // "The topic is never created by this service."
+    "allow.auto.create.topics",
+    // An alias of `enable.auto.commit`.
+    "auto.commit.enable",
     "auto.offset.reset",
     "bootstrap.servers",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",
+    // Another way to hear of events, which takes them away from the callbacks: rebalances too.
+    "enabled_events",
     "group.id",
     "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
     "heartbeat.interval.ms",
     "max.poll.interval.ms",
+    // An alias of `bootstrap.servers`.
     "metadata.broker.list",
+    // Where positions are kept: with "file" or "none", not at the group's coordinator.
+    "offset.store.method",
     "partition.assignment.strategy",
     "session.timeout.ms",
     "statistics.interval.ms",
+    // A cluster of librdkafka's own, in place of the real one.
+    "test.mock.num.brokers",
 ];
+
+/// librdkafka does not take the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("the Kafka client cannot be set up: {reason}")]
+pub struct RefusedByClient {
+    /// Which property of those handed through it is about, as far as can be told.
+    pub property: Option<String>,
+    /// librdkafka's own words.
+    pub reason: String,
+}
+
+impl RefusedByClient {
+    pub(crate) fn new(error: &KafkaError, kafka: &KafkaSettings) -> Self {
+        let mut properties = kafka.properties.iter().map(|(key, _)| key);
+        let (property, reason) = if let KafkaError::ClientConfig(_, description, refused, _) = error {
+            (properties.find(|property| property == refused), description.clone())
+        } else {
+            let reason = error.to_string();
+            (properties.find(|property| reason.contains(property)), reason)
+        };
+        Self { property: property.map(str::to_owned), reason }
+    }
+}
+
+/// Whether librdkafka knows every property, and takes its value. What a value means (a file that is not there)
+/// it finds out only when the client is set up.
+pub(crate) fn check(kafka: &KafkaSettings, delivery: &DeliverySettings) -> Result<(), RefusedByClient> {
+    let native = config(kafka, delivery).create_native_config();
+    native.map(drop).map_err(|error| RefusedByClient::new(&error, kafka))
+}
 
 /// Enough to have the next records at hand when calls finish; all of it is stale after a rebalance.
 const PREFETCHED_PER_CALL: usize = 4;

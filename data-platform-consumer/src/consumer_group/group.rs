@@ -24,7 +24,15 @@ use crate::settings::{DeliverySettings, KafkaSettings};
 /// How long to wait before looking again for the partition whose position is gone.
 const EXAMINE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
+/// How long a turn of the poll loop may look for it: one partition a turn, and polling in between.
 const EXAMINATION_TIME: Duration = Duration::from_secs(2);
+
+/// The search for a partition whose position is gone.
+struct Examination {
+    /// When to go on with it.
+    at: Instant,
+    left: Vec<i32>,
+}
 
 pub(crate) struct Group {
     pub(crate) kafka: KafkaSettings,
@@ -39,8 +47,7 @@ pub(crate) struct Group {
     commits: OffsetCommits,
     /// Set by the stop signal: until when calls on the wire may end.
     stop_by: Option<Instant>,
-    /// A partition without a position is to be looked for at this time.
-    examine_at: Option<Instant>,
+    examination: Option<Examination>,
 }
 
 impl Group {
@@ -65,7 +72,7 @@ impl Group {
             commits: OffsetCommits::new(topic.clone(), kafka.commit_interval, Instant::now()),
             topic,
             stop_by: None,
-            examine_at: None,
+            examination: None,
             kafka,
             signals,
             calls,
@@ -186,7 +193,7 @@ impl Group {
         match result {
             Ok(()) => tracing::debug!(?partitions, paused, "intake steered"),
             Err(error) => {
-                tracing::error!(%error, ?partitions, "cannot pause or resume, so the client is replaced: {error}");
+                tracing::error!(?partitions, "cannot pause or resume, so the client is replaced: {error}");
                 self.client_is_broken = true;
             }
         }
@@ -205,20 +212,23 @@ impl Group {
 
     /// librdkafka has no position for some partition, and does not say for which.
     pub(crate) fn a_position_is_missing(&mut self) {
-        self.examine_at = Some(Instant::now());
+        self.examination = Some(Examination { at: Instant::now(), left: self.assignments.partitions() });
     }
 
     pub(crate) fn examine_positions_if_due(&mut self, consumer: &GroupConsumer) {
-        if self.examine_at.is_none_or(|at| Instant::now() < at) {
+        let Some(mut examination) = self.examination.take_if(|due| due.at <= Instant::now()) else { return };
+        let Some(partition) = examination.left.last().copied() else {
+            self.find_what_stands_still(consumer);
             return;
-        }
-        self.examine_at = None;
-        for partition in self.assignments.partitions() {
-            if let Err(error) = self.examine(consumer, partition) {
-                tracing::warn!(%error, kafka.partition = partition, "cannot examine a position yet: {error}");
-                self.examine_at = Some(Instant::now() + EXAMINE_AGAIN_AFTER);
+        };
+        match self.examine(consumer, partition) {
+            Ok(()) => _ = examination.left.pop(),
+            Err(error) => {
+                tracing::warn!(kafka.partition = partition, "cannot examine a position yet: {error}");
+                examination.at = Instant::now() + EXAMINE_AGAIN_AFTER;
             }
         }
+        self.examination = Some(examination);
     }
 
     fn examine(&mut self, consumer: &GroupConsumer, partition: i32) -> KafkaResult<()> {
@@ -231,6 +241,27 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Nothing more is gone, so whatever is not read now would stand still for ever, and nobody would know.
+    fn find_what_stands_still(&mut self, consumer: &GroupConsumer) {
+        let partitions = self.assignments.partitions().into_iter();
+        let read: Vec<_> = partitions
+            .filter_map(|partition| Some((partition, self.assignments.reads_on_from(partition)?)))
+            .collect();
+        match positions::standing_still(consumer, &self.topic, &read, EXAMINATION_TIME) {
+            Ok(still) if still.is_empty() => {}
+            Ok(still) => {
+                let topic = &self.topic;
+                tracing::error!("partitions {still:?} of {topic} are not read, so the client is replaced");
+                self.client_is_broken = true;
+            }
+            Err(error) => {
+                tracing::warn!("cannot find out yet whether every partition is read: {error}");
+                let at = Instant::now() + EXAMINE_AGAIN_AFTER;
+                self.examination = Some(Examination { at, left: Vec::new() });
+            }
+        }
     }
 
     fn begin_to_stop(&mut self) {
@@ -278,6 +309,7 @@ impl Group {
             self.health.partition_gone(partition);
         }
         self.client_is_broken = false;
-        self.examine_at = None;
+        self.examination = None;
+        self.health.client_replaced();
     }
 }

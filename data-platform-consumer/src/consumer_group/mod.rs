@@ -1,7 +1,7 @@
 //! # Consumer group
 //!
 //! One member of the group that reads completed orders. One thread owns the Kafka consumer and everything the
-//! member knows, and never stops polling ([`poll_loop`]); calls to the data platform run elsewhere
+//! member knows, and polls from beginning to end ([`poll_loop`]); calls to the data platform run elsewhere
 //! and report into the thread's mailbox. In the order in which data passes:
 //!
 //! - `positions` says where reading starts; `rebalance` takes partitions over and hands them back;
@@ -42,9 +42,11 @@ use crate::sink::Sink;
 pub(crate) use assignments::AssignmentEpoch;
 use group::Group;
 use offset_commits::Positions;
+use poll_loop::PollLoop;
 use rebalance::GroupContext;
 
-pub(crate) use client::RESERVED as RESERVED_PROPERTIES;
+pub use client::RefusedByClient;
+pub(crate) use client::{RESERVED as RESERVED_PROPERTIES, check as check_properties};
 
 type GroupConsumer = BaseConsumer<GroupContext>;
 
@@ -72,6 +74,17 @@ pub struct GroupMember {
 #[error("the thread that polls Kafka has ended by itself")]
 pub struct PollThreadEnded;
 
+/// Why there is no member.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// librdkafka does not take the settings.
+    #[error(transparent)]
+    Client(#[from] RefusedByClient),
+    /// The system gave no thread.
+    #[error("cannot start the thread that polls Kafka")]
+    Thread(#[source] io::Error),
+}
+
 /// Joins the group, in a thread of its own. A Kafka that is away is waited for, visibly, at any time.
 pub fn join(
     kafka: KafkaSettings,
@@ -79,17 +92,18 @@ pub fn join(
     sink: Arc<dyn Sink>,
     health: Health,
     runtime: Handle,
-) -> io::Result<GroupMember> {
+) -> Result<GroupMember, JoinError> {
     let (mailbox, signals) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
     let calls = Calls::new(runtime, sink, mailbox.clone());
     let group = Group::new(kafka, delivery, signals, calls, health);
-    let wake = mailbox.clone();
-    thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
-        poll_loop::run(group, &wake);
+    let poll_loop = PollLoop::set_up(group, mailbox.clone())?;
+    let poll = move || {
+        poll_loop.run();
         // Whoever waited for the end may have given up.
         ending.send(()).ok();
-    })?;
+    };
+    thread::Builder::new().name("kafka-poll".to_owned()).spawn(poll).map_err(JoinError::Thread)?;
     Ok(GroupMember { mailbox, ended })
 }
 

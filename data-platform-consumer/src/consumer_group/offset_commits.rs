@@ -58,7 +58,8 @@ impl OffsetCommits {
         }
         self.under_way = true;
         let (consumer, topic) = (Arc::clone(consumer), Arc::clone(&self.topic));
-        calls.run_blocking(move || {
+        let unanswered = Signal::Committed(positions.clone(), Err(KafkaError::Canceled));
+        calls.run_blocking(unanswered, move || {
             let result = commit(&consumer, &topic, &positions);
             // Before the answer: whoever reads it may count on being the consumer's only owner.
             drop(consumer);
@@ -110,9 +111,9 @@ fn commit(consumer: &GroupConsumer, topic: &str, positions: &Positions) -> Kafka
 
 fn log_failure(error: &KafkaError) {
     if belongs_to_a_rebalance(error) {
-        tracing::info!(%error, "a commit was refused, as the group is changing: {error}");
+        tracing::info!("a commit was refused, as the group is changing: {error}");
     } else {
-        tracing::warn!(%error, "a commit failed: {error}");
+        tracing::warn!("a commit failed: {error}");
     }
 }
 

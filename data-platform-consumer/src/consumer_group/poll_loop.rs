@@ -1,13 +1,20 @@
 //! # Poll loop
 //!
-//! The one thread that polls, from joining the group to leaving it. It never waits for the data platform, so
-//! a call that takes longer than `max_poll_interval` costs no membership
+//! The one thread that polls, from joining the group to leaving it. Calls to the data platform run elsewhere, so
+//! one that takes longer than `max_poll_interval` costs no membership
 //! (`calls_longer_than_the_poll_interval_keep_the_membership`). It sleeps in its mailbox: librdkafka puts a signal
 //! there when it has something, and every call that ends reports there, so nothing waits for a tick, and
 //! an idle consumer does next to nothing.
 //!
-//! A client that is beyond repair (a fatal error, a rebalance that it refused) is replaced by a new one
-//! after a wait that grows. A Kafka that is away is not such a case: librdkafka reconnects by itself.
+//! Where it does wait, between two polls, it waits for a bounded time: when partitions are handed back, up to
+//! `delivery.drain_timeout` for their calls and then for the answer to their commit; when they are taken
+//! over, up to `kafka.position_timeout`; when a position is missing, two seconds a turn. Leaving may wait for a
+//! coordinator that is away; who asked for the stop bounds that (`startup`).
+//!
+//! The first client is set up before the thread starts, as properties that librdkafka refuses are a fault in the
+//! settings. A client that is beyond repair later (a fatal error, a rebalance that it refused, a partition
+//! that it no longer reads) is replaced by a new one after a wait that grows. A Kafka that is away is not
+//! such a case: librdkafka reconnects by itself.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -18,7 +25,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::group::Group;
 use super::rebalance::GroupContext;
-use super::{GroupConsumer, Signal, offset_commits};
+use super::{GroupConsumer, RefusedByClient, Signal, offset_commits};
 
 /// The client's signal could get lost; a poll at this interval finds what it was about. It is also how often
 /// the client sees that we are alive.
@@ -33,23 +40,45 @@ enum Ending {
     ClientIsBroken,
 }
 
-/// Runs until a stop was asked for and the group is left.
-pub(super) fn run(group: Group, wake: &Sender<Signal>) {
-    let context = GroupContext::new(group);
-    let mut wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
-    while !context.group().is_stopping() {
-        let started = Instant::now();
-        match join(&context, wake).map(|consumer| Member { consumer, context: context.clone() }.run()) {
-            Ok(Ending::Stopped) => return,
-            Ok(Ending::ClientIsBroken) => {}
-            Err(error) => tracing::error!(%error, "cannot set up the Kafka client: {error}"),
+/// The loop with its first client.
+pub(super) struct PollLoop {
+    context: GroupContext,
+    consumer: Arc<GroupConsumer>,
+    wake: Sender<Signal>,
+}
+
+impl PollLoop {
+    /// Sets the first client up, which begins to join the group.
+    pub(super) fn set_up(group: Group, wake: Sender<Signal>) -> Result<Self, RefusedByClient> {
+        let context = GroupContext::new(group);
+        let consumer =
+            join(&context, &wake).map_err(|error| RefusedByClient::new(&error, &context.group().kafka))?;
+        Ok(Self { context, consumer, wake })
+    }
+
+    /// Runs until a stop was asked for and the group is left.
+    pub(super) fn run(self) {
+        let Self { context, consumer, wake } = self;
+        let mut wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
+        let mut joined = Ok(consumer);
+        loop {
+            let started = Instant::now();
+            match joined.map(|consumer| Member { consumer, context: context.clone() }.run()) {
+                Ok(Ending::Stopped) => return,
+                Ok(Ending::ClientIsBroken) => {}
+                Err(error) => tracing::error!("cannot set up the Kafka client: {error}"),
+            }
+            if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
+                wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
+            }
+            tracing::warn!("a new Kafka client is set up in {wait:?}");
+            wait_for_next_client(&context, wait);
+            wait = (wait * 2).min(LONGEST_WAIT_FOR_A_NEW_CLIENT);
+            if context.group().is_stopping() {
+                return;
+            }
+            joined = join(&context, &wake);
         }
-        if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
-            wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
-        }
-        tracing::warn!("a new Kafka client is set up in {wait:?}");
-        wait_for_next_client(&context, wait);
-        wait = (wait * 2).min(LONGEST_WAIT_FOR_A_NEW_CLIENT);
     }
 }
 
@@ -122,7 +151,7 @@ impl Member {
     /// The context has logged it; here is what follows from it.
     fn failed(&self, error: &KafkaError) {
         if let KafkaError::MessageConsumptionFatal(_) = error {
-            tracing::error!(%error, "the Kafka client is beyond repair and is replaced: {error}");
+            tracing::error!("the Kafka client is beyond repair and is replaced: {error}");
             self.context.group().client_is_broken = true;
         } else if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
             self.context.group().a_position_is_missing();

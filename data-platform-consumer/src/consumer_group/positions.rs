@@ -6,6 +6,10 @@
 //! On assignment the committed positions are looked up, and a partition without one starts at its beginning,
 //! by our own choice. A position that the broker no longer has is an alarm, and that partition stops: to
 //! skip what is gone is an operator's decision.
+//!
+//! librdkafka tells that some partition lost its position, but not which, and reads that partition no more until it
+//! is assigned anew. So each is examined, and then [`standing_still`] finds those that are not read although
+//! nothing of them is gone (`a_partition_whose_beginning_was_refused_is_read_all_the_same`).
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +52,7 @@ impl StartPosition {
 /// Why a partition is not read on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// It is being read.
+    /// The broker has it. Whether it is read is another question: [`standing_still`].
     Readable,
     /// The broker no longer has, or does not have yet, what is to be read next.
     Lost { wanted: i64, oldest: i64, end: i64 },
@@ -66,7 +70,7 @@ pub(crate) fn start_positions(
         let left = deadline.saturating_duration_since(Instant::now());
         match committed(consumer, partitions, left) {
             Err(error) if !left.is_zero() && !consumer.assignment_lost() => {
-                tracing::info!(%error, "the committed positions are looked up again: {error}");
+                tracing::info!("the committed positions are looked up again: {error}");
                 // An answer that comes at once must not make this spin; one that is waited for waits there.
                 std::thread::sleep(AGAIN_AFTER.min(left));
             }
@@ -103,6 +107,7 @@ pub(crate) fn examine(
     reads_on_from: StartPosition,
     time: Duration,
 ) -> KafkaResult<Finding> {
+    // There is always a beginning.
     let StartPosition::At(wanted) = reads_on_from else { return Ok(Finding::Readable) };
     let (oldest, end) = consumer.fetch_watermarks(topic, partition, time)?;
     if (oldest..=end).contains(&wanted) {
@@ -110,4 +115,24 @@ pub(crate) fn examine(
     } else {
         Ok(Finding::Lost { wanted, oldest, end })
     }
+}
+
+/// Which of these partitions, each with where it reads on, the client does not read any more. The others are
+/// sought to where they are anyway: what is read again is recognised.
+pub(crate) fn standing_still(
+    consumer: &GroupConsumer,
+    topic: &str,
+    reads_on_from: &[(i32, StartPosition)],
+    time: Duration,
+) -> KafkaResult<Vec<i32>> {
+    if reads_on_from.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut list = TopicPartitionList::with_capacity(reads_on_from.len());
+    for (partition, start) in reads_on_from {
+        list.add_partition_offset(topic, *partition, start.to_offset())?;
+    }
+    let sought = consumer.seek_partitions(list, time)?;
+    let refused = sought.elements().into_iter().filter(|element| element.error().is_err());
+    Ok(refused.map(|element| element.partition()).collect())
 }

@@ -1,7 +1,9 @@
 //! # Rebalance
 //!
 //! Takes partitions over and hands them back. librdkafka calls this on the thread that polls, in the middle
-//! of a poll, so everything here is on the poll thread and waits for nothing without a bound.
+//! of a poll, so everything here is on the poll thread, which does not poll meanwhile, and waits for nothing
+//! without a bound: for calls at most `delivery.drain_timeout`, for positions `kafka.position_timeout`, for a
+//! commit as long as librdkafka waits for the coordinator (`kafka.session_timeout`) and its answer.
 //!
 //! Taken over: a position is looked up for each partition and named in the one call that assigns it. Handed
 //! back: nothing new starts, what waits is dropped, what is on the wire has a bounded time to end, what
@@ -116,7 +118,9 @@ impl ConsumerContext for GroupContext {
         };
         if let Err(error) = applied {
             // Only a new client, which joins the group anew, gets out of this.
-            tracing::error!(%error, "partitions could not be taken over or handed back, so the client is replaced: {error}");
+            tracing::error!(
+                "partitions could not be taken over or handed back, so the client is replaced: {error}"
+            );
             group.client_is_broken = true;
         }
     }

@@ -3,7 +3,8 @@
 //! Runs a delivery on the runtime, so that the thread that polls never waits for the data platform. Every
 //! call reports exactly once, whatever becomes of it: a sink that panics has failed, like one that
 //! returns an error, or its record would keep its key and its partition waiting for ever
-//! (`a_sink_that_panics_has_failed`).
+//! (`a_sink_that_panics_has_failed`). The same holds for work that waits: its answer is waited for
+//! (`work_that_panics_is_answered_for`).
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -54,10 +55,32 @@ impl Calls {
         });
     }
 
-    /// Runs something that waits, and puts what it says into the mailbox.
-    pub(crate) fn run_blocking(&self, work: impl FnOnce() -> Signal + Send + 'static) {
-        let mailbox = self.mailbox.clone();
-        self.runtime.spawn_blocking(move || mailbox.send(work()).ok());
+    /// Runs something that waits, and puts what it says into the mailbox, or `otherwise` if it never comes to
+    /// say anything.
+    pub(crate) fn run_blocking(&self, otherwise: Signal, work: impl FnOnce() -> Signal + Send + 'static) {
+        let answer = Answer { mailbox: self.mailbox.clone(), signal: Some(otherwise) };
+        self.runtime.spawn_blocking(move || answer.is(work()));
+    }
+}
+
+/// Answers when it is dropped, as [`Pending`] does.
+struct Answer {
+    mailbox: Sender<Signal>,
+    signal: Option<Signal>,
+}
+
+impl Answer {
+    fn is(mut self, signal: Signal) {
+        self.signal = Some(signal);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(signal) = self.signal.take() {
+            // As for a report: nobody listens any more once the poll thread has ended.
+            self.mailbox.send(signal).ok();
+        }
     }
 }
 
@@ -107,6 +130,17 @@ mod tests {
         fn deliver<'a>(&'a self, _: &'a Event) -> Delivery<'a> {
             Box::pin(async { panic!("a sink that panics, as this test wants") })
         }
+    }
+
+    #[test]
+    fn work_that_panics_is_answered_for() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (mailbox, signals) = mpsc::channel();
+        let calls = Calls::new(runtime.handle().clone(), Arc::new(PanickingSink), mailbox);
+        calls.run_blocking(Signal::Stop, || panic!("work that panics, as this test wants"));
+        assert!(matches!(signals.recv_timeout(Duration::from_secs(10)).unwrap(), Signal::Stop));
+        calls.run_blocking(Signal::Stop, || Signal::Readable);
+        assert!(matches!(signals.recv_timeout(Duration::from_secs(10)).unwrap(), Signal::Readable));
     }
 
     #[test]

@@ -9,4 +9,5 @@ mod platform;
 mod away;
 mod delivering;
 mod handing_over;
+mod stopping;
 mod stopping_partitions;

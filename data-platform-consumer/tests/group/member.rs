@@ -72,7 +72,7 @@ impl Member {
     }
 }
 
-fn settings(broker: &Broker, different: &[(&str, &str)]) -> Settings {
+pub(crate) fn settings(broker: &Broker, different: &[(&str, &str)]) -> Settings {
     let servers = broker.bootstrap_servers();
     let short = [
         ("KAFKA__BOOTSTRAP_SERVERS", servers.as_str()),

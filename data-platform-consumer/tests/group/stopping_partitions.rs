@@ -1,6 +1,7 @@
 //! What cannot be understood, or is gone, stops its partition and no other.
 
 use data_platform_consumer::health::{POSITION_LOST, RECORD_UNDECODABLE};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::broker::Broker;
 use crate::member::Member;
@@ -64,4 +65,18 @@ fn a_position_that_is_gone_stops_its_partition_and_the_others_flow() {
     broker.await_committed(2, 2);
     member.stop();
     assert_eq!(broker.committed(0), Some(1000), "what to do about it is an operator's decision");
+}
+
+#[test]
+fn a_partition_whose_beginning_was_refused_is_read_all_the_same() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+    broker.cluster.request_errors(RDKafkaApiKey::ListOffsets, &refused);
+    let member = Member::join("only", &broker, &platform, &[]);
+    platform.await_taken("it is read once it may be", |taken| taken.len() == 1);
+    broker.await_committed(0, 1);
+    member.await_ready();
+    assert_eq!(member.alarms.active().len(), 0, "nothing was gone");
+    member.stop();
 }

@@ -30,7 +30,7 @@ pub enum CheckoutError {
 impl From<DatabaseError> for CheckoutError {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => Self::Unavailable(error.to_string()),
+            DatabaseError::Unavailable(cause) | DatabaseError::Busy(cause) => Self::Unavailable(cause),
             DatabaseError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),
         }

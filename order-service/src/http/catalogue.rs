@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 #[garde(context(OrderLimits))]
 pub struct CreateProduct {
     /// Its name, 1 to 200 characters.
-    #[garde(length(chars, min = 1, max = 200), custom(storable))]
+    #[garde(length(chars, max = 200), custom(readable))]
     #[schema(example = "Ring light", min_length = 1, max_length = 200)]
     name: String,
     /// The price of one piece in minor units.
@@ -267,7 +267,9 @@ fn of_this_era(moment: &Option<DateTime<Utc>>, _limits: &OrderLimits) -> garde::
     }
 }
 
-/// PostgreSQL's text holds every character but one.
-fn storable(name: &str, _limits: &OrderLimits) -> garde::Result {
-    if name.contains('\0') { Err(garde::Error::new("must not contain the character NUL")) } else { Ok(()) }
+fn readable(name: &str, _limits: &OrderLimits) -> garde::Result {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(garde::Error::new("must be text to read, without control characters"));
+    }
+    Ok(())
 }

@@ -14,10 +14,17 @@ use futures_util::future::LocalBoxFuture;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use std::time::Duration;
+use tokio::time::timeout;
 
-/// The largest body, in bytes; the application's data.
+/// What a body may take at most; the application's data.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyLimit(pub usize);
+pub struct BodyLimit {
+    /// Bytes.
+    pub bytes: usize,
+    /// Time until the last of them is here.
+    pub time: Duration,
+}
 
 /// A validated body.
 #[derive(Clone, Debug)]
@@ -36,8 +43,11 @@ where
         Box::pin(async move {
             check_content_type(&request)?;
             let context = request.app_data::<T::Context>().cloned().ok_or_else(Problem::internal)?;
-            let BodyLimit(limit) = request.app_data().copied().ok_or_else(Problem::internal)?;
-            let body = read(payload, limit).await?;
+            let limit: BodyLimit = request.app_data().copied().ok_or_else(Problem::internal)?;
+            let body = timeout(limit.time, read(payload, limit.bytes)).await.map_err(|_| {
+                let detail = format!("the body was not here after {:?}", limit.time);
+                Problem::new(ProblemType::BodyTooSlow, detail)
+            })??;
             let value: T = parse(&body)?;
             validate(&value, &context)?;
             Ok(Self(value))

@@ -188,7 +188,7 @@ fn problem_of(error: CheckoutError, key: &str) -> Problem {
             "this Idempotency-Key has bought another order; send another key",
         ),
         CheckoutError::Unavailable(cause) => {
-            warn!("an order was not completed, the database is not available: {cause}");
+            warn!("an order was not completed, as the database is not available: {cause}");
             Problem::unavailable()
         }
         CheckoutError::OutcomeUnknown(cause) => {

@@ -26,6 +26,8 @@ pub enum ProblemType {
     UnsupportedMediaType,
     /// The body is larger than allowed.
     BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
     /// Nothing is at this path.
     NotFound,
     /// Something is there, but not for this method.
@@ -71,6 +73,7 @@ impl ProblemType {
                 ("/problems/unsupported-media-type", 415, "The body must be application/json")
             }
             Self::BodyTooLarge => ("/problems/body-too-large", 413, "The body is too large"),
+            Self::BodyTooSlow => ("/problems/body-too-slow", 408, "The body is too slow"),
             Self::NotFound => ("/problems/not-found", 404, "There is nothing here"),
             Self::MethodNotAllowed => ("/problems/method-not-allowed", 405, "The method is not allowed"),
             Self::OrderNotFound => ("/problems/order-not-found", 404, "There is no such order"),

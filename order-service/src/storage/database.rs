@@ -75,7 +75,7 @@ impl Database {
     pub async fn session(&self) -> Result<PooledSession, DatabaseError> {
         match timeout(self.acquire_timeout, self.pool.get()).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(DatabaseError::Unavailable(error.to_string())),
+            Ok(Err(error)) => Err(DatabaseError::Unavailable(innermost(&error))),
             Err(_) => Err(DatabaseError::Unavailable(format!(
                 "no connection within {:?}; all {} of the pool are busy, or none can be opened",
                 self.acquire_timeout,
@@ -132,7 +132,7 @@ impl Database {
         config.application_name(name).options(format!("{options} {more_options}"));
         match timeout(self.acquire_timeout, self.runtime.spawn(establish(config))).await {
             Ok(Ok(Ok(session))) => Ok(session),
-            Ok(Ok(Err(error))) => Err(DatabaseError::Unavailable(error.to_string())),
+            Ok(Ok(Err(error))) => Err(DatabaseError::Unavailable(innermost(&error))),
             Ok(Err(stopped)) => Err(DatabaseError::Unavailable(stopped.to_string())),
             Err(_) => Err(self.no_answer()),
         }
@@ -210,6 +210,12 @@ fn session_config(settings: &DatabaseSettings) -> Result<Config, DatabaseError> 
         config.application_name("order-service");
     }
     Ok(config)
+}
+
+/// The pool's and diesel's errors only repeat what the driver has said, in several lines.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
+    last.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

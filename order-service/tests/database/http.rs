@@ -7,7 +7,8 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -20,6 +21,7 @@ cases!(
     a_database_that_is_away_is_503_and_told_by_readiness,
     a_taken_port_names_the_setting,
     a_body_beyond_the_limit_is_refused,
+    a_body_that_does_not_arrive_is_given_up,
     a_trace_context_travels_with_the_event,
 );
 
@@ -33,6 +35,10 @@ struct Running {
 
 impl Running {
     async fn start(shop: &Shop) -> Self {
+        Self::start_with(shop, &[]).await
+    }
+
+    async fn start_with(shop: &Shop, more: &[(&'static str, &str)]) -> Self {
         let changes = [
             ("DATABASE__URL", shop.own.url()),
             ("DATABASE__ACQUIRE_TIMEOUT", "1s".to_owned()),
@@ -41,6 +47,7 @@ impl Running {
         ];
         let changes: Vec<(&str, &str)> =
             changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let changes = [changes.as_slice(), more].concat();
         let service = Service::build(settings_with(&changes)).await.expect("it starts");
         let (address, management) = (service.http_address(), service.management_address());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -233,6 +240,7 @@ async fn the_field_that_is_wrong_is_named_by_its_path(rig: Arc<Rig>) {
         ("/orders", json!({"userId": 1, "items": [good], "couponID": 1}), vec!["couponID"]),
         ("/products", json!({"name": "", "price": 1, "stock": -1}), vec!["name", "stock"]),
         ("/products", json!({"name": "a\u{0}b", "price": 1, "stock": 1}), vec!["name"]),
+        ("/products", json!({"name": "  ", "price": 1, "stock": 1}), vec!["name"]),
         ("/products", json!({"name": "x", "price": -1, "stock": 1}), vec!["price"]),
         ("/coupons", json!({"userId": 1, "discountAmount": 0}), vec!["discountAmount"]),
         (
@@ -353,6 +361,21 @@ async fn a_body_beyond_the_limit_is_refused(rig: Arc<Rig>) {
         service.post("/products", &json!({"name": "x".repeat(70_000), "price": 1, "stock": 1})).await;
     assert_eq!(response.status(), 413);
     assert_eq!(response.json::<Value>().await.unwrap()["type"], "/problems/body-too-large");
+    service.stop().await;
+}
+
+async fn a_body_that_does_not_arrive_is_given_up(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    let service = Running::start_with(&shop, &[("HTTP__BODY_TIMEOUT", "100ms")]).await;
+    let mut slow = TcpStream::connect(service.address).await.unwrap();
+    let head = "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert_ne!(slow.read_buf(&mut answer).await.unwrap(), 0, "closed without an answer");
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("/problems/body-too-slow"), "{answer}");
     service.stop().await;
 }
 
