@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
-use service_chassis::settings::{Loaded, Properties, SettingsError, SettingsReport, SettingsSource};
+use service_chassis::settings::{
+    ADDRESS_LIST_RULE, Loaded, Properties, SettingsError, SettingsReport, SettingsSource, is_address_list,
+};
 use service_chassis::telemetry::LogSettings;
+use shared_messages::topics;
 
 use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
@@ -133,8 +136,8 @@ fn broken_rule(settings: &Settings) -> Option<(String, String)> {
 fn names(kafka: &KafkaSettings) -> [Rule; 3] {
     let empty = "it must not be empty";
     [
-        (!kafka.bootstrap_servers.trim().is_empty(), "kafka.bootstrap_servers", empty),
-        (!kafka.topic.trim().is_empty(), "kafka.topic", empty),
+        (is_address_list(&kafka.bootstrap_servers), "kafka.bootstrap_servers", ADDRESS_LIST_RULE),
+        (topics::is_name(&kafka.topic), "kafka.topic", topics::NAME_RULE),
         (!kafka.group_id.trim().is_empty(), "kafka.group_id", empty),
     ]
 }
@@ -232,7 +235,8 @@ mod tests {
             ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
             ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
             ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
-            ("KAFKA__TOPIC", " ", "kafka.topic"),
+            ("KAFKA__TOPIC", "^order.*", "kafka.topic"),
+            ("KAFKA__BOOTSTRAP_SERVERS", "::::", "kafka.bootstrap_servers"),
             ("KAFKA__PROPERTIES__ENABLE__AUTO__COMMIT", "true", "kafka.properties.enable.auto.commit"),
             ("KAFKA__PROPERTIES__NO__SUCH", "1", "kafka.properties.no.such"),
             ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),

@@ -7,7 +7,8 @@ use crate::kafka::event_publisher;
 use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
-    DatabaseUrl, Loaded, Properties, SettingsError, SettingsReport, SettingsSource,
+    ADDRESS_LIST_RULE, DatabaseUrl, Loaded, Properties, SettingsError, SettingsReport, SettingsSource,
+    is_address_list,
 };
 use service_chassis::telemetry::LogSettings;
 use shared_messages::topics;
@@ -205,11 +206,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     must(orders.max_lines > 0, "orders.max_lines", "must be at least 1")?;
     must((1..=1_000_000).contains(&orders.max_quantity), "orders.max_quantity", "must be from 1 to 1000000")?;
     must(topics::is_name(&kafka.topic), "kafka.topic", topics::NAME_RULE)?;
-    must(
-        kafka.bootstrap_servers.split(',').all(names_a_broker),
-        "kafka.bootstrap_servers",
-        "must be HOST:PORT, several separated by commas",
-    )?;
+    must(is_address_list(&kafka.bootstrap_servers), "kafka.bootstrap_servers", ADDRESS_LIST_RULE)?;
     must(
         kafka.delivery_timeout >= Duration::from_secs(1),
         "kafka.delivery_timeout",
@@ -227,12 +224,6 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         "must be from 1 to 50000, half of what the producer's queue takes",
     )?;
     must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")
-}
-
-fn names_a_broker(server: &str) -> bool {
-    let server = server.trim();
-    let address = server.split_once("://").map_or(server, |(_protocol, address)| address);
-    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn settings(broker: &Broker, different: &[(&str, &str)]) -> Settings 
     let servers = broker.bootstrap_servers();
     let short = [
         ("KAFKA__BOOTSTRAP_SERVERS", servers.as_str()),
-        ("KAFKA__SESSION_TIMEOUT", "6s"),
+        ("KAFKA__SESSION_TIMEOUT", "10s"),
         ("KAFKA__HEARTBEAT_INTERVAL", "200ms"),
         ("KAFKA__COMMIT_INTERVAL", "50ms"),
         ("DELIVERY__DRAIN_TIMEOUT", "2s"),

@@ -38,7 +38,7 @@ async fn run(arguments: &Arguments, console: &Console) -> ExitCode {
         () = told_to_end(&mut signals, console) => {
             // What was begun is dropped half-way; the guard knows of all of it.
             end(console, &mut signals, guard::dismiss()).await;
-            return ExitCode::SUCCESS;
+            return told(arguments);
         }
     };
     let code = match stack {
@@ -54,10 +54,15 @@ async fn live(arguments: &Arguments, console: &Console, signals: &mut Signals, s
     let code = tokio::select! {
         code = show_and_stay(arguments, &stack) => code,
         why = broken(&stack) => failure(&why),
-        () = told_to_end(signals, console) => ExitCode::SUCCESS,
+        () = told_to_end(signals, console) => told(arguments),
     };
     end(console, signals, stack.stop()).await;
     code
+}
+
+/// Who ends it has what he wanted, unless he wanted to see every order arrive.
+fn told(arguments: &Arguments) -> ExitCode {
+    if arguments.once { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 async fn show_and_stay(arguments: &Arguments, stack: &Stack) -> ExitCode {
@@ -89,7 +94,7 @@ async fn broken(stack: &Stack) -> String {
 async fn end(console: &Console, signals: &mut Signals, ending: impl Future<Output = ()>) {
     console.progress("ending");
     tokio::select! {
-        () = ending => console.progress("gone, and nothing left behind"),
+        () = ending => console.progress("gone"),
         () = signals.any() => {
             // Leaves no time for destructors; the guard sees us go and ends the rest.
             std::process::exit(130);

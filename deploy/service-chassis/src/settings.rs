@@ -19,6 +19,7 @@
 //! Types that buffer a value before they know its type (`#[serde(flatten)]`, untagged and internally tagged
 //! enums) see the environment's values as text: do without them here.
 
+mod addresses;
 mod layers;
 mod problem;
 mod properties;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 use config::Config;
 use serde::de::DeserializeOwned;
 
+pub use addresses::{ADDRESS_LIST_RULE, is_address_list};
 pub use problem::SettingsError;
 pub use properties::Properties;
 pub use report::SettingsReport;
