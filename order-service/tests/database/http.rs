@@ -1,16 +1,14 @@
 //! The service as a buyer meets it: over HTTP, with every failure a problem.
 
 use crate::cases;
-use crate::rig::{Rig, Shop, settings_with};
+use crate::rig::{Rig, settings_with};
+use crate::running::Running;
 use order_service::startup::Service;
-use reqwest::{Client, Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 cases!(
     a_product_a_coupon_and_an_order,
@@ -24,59 +22,6 @@ cases!(
     a_body_that_does_not_arrive_is_given_up,
     a_trace_context_travels_with_the_event,
 );
-
-struct Running {
-    address: SocketAddr,
-    management: SocketAddr,
-    client: Client,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(shop: &Shop) -> Self {
-        Self::start_with(shop, &[]).await
-    }
-
-    async fn start_with(shop: &Shop, more: &[(&'static str, &str)]) -> Self {
-        let changes = [
-            ("DATABASE__URL", shop.own.url()),
-            ("DATABASE__ACQUIRE_TIMEOUT", "1s".to_owned()),
-            ("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
-            ("RELAY__ENABLED", "false".to_owned()),
-        ];
-        let changes: Vec<(&str, &str)> =
-            changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let changes = [changes.as_slice(), more].concat();
-        let service = Service::build(settings_with(&changes)).await.expect("it starts");
-        let (address, management) = (service.http_address(), service.management_address());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            service.run_until_stopped(async { drop(stopped.await) }).await.expect("a clean stop");
-        });
-        Self { address, management, client: Client::new(), stop, task }
-    }
-
-    async fn stop(self) {
-        drop(self.stop);
-        self.task.await.unwrap();
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Response {
-        let url = format!("http://{}{path}", self.address);
-        self.client.post(url).json(body).send().await.unwrap()
-    }
-
-    async fn read(&self, path: &str) -> Response {
-        self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap()
-    }
-
-    async fn created(&self, path: &str, body: &Value) -> Value {
-        let response = self.post(path, body).await;
-        assert_eq!(response.status(), 201, "{path} {body}");
-        response.json().await.unwrap()
-    }
-}
 
 async fn a_product_a_coupon_and_an_order(rig: Arc<Rig>) {
     let shop = rig.shop().await;

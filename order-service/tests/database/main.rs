@@ -10,6 +10,7 @@ mod complete_orders;
 mod http;
 mod relay;
 mod rig;
+mod running;
 mod schema;
 mod transaction_completion;
 
