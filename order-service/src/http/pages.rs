@@ -12,6 +12,7 @@ const MOST: i64 = 200;
 /// Which page.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// The last id of the page before; nothing for the first page.
     after: Option<i64>,

@@ -247,6 +247,8 @@ async fn the_description_names_every_path_and_the_docs_are_served(rig: Arc<Rig>)
         "/users/{userId}/coupons",
     ];
     assert_eq!(paths, expected);
+    let pages = description["paths"]["/products"]["get"]["parameters"].as_array().unwrap();
+    assert!(pages.len() == 2 && pages.iter().all(|parameter| parameter["in"] == "query"), "{pages:?}");
     let docs = service.read("/docs").await;
     assert_eq!(docs.status(), 200);
     assert!(docs.text().await.unwrap().contains("swagger-ui"));
