@@ -1,7 +1,8 @@
 //! # HTTP
 //!
 //! What buyers and operators speak to. A handler turns a request into a call and a result into an answer; the
-//! rules are elsewhere. Every failure is a [`problem`]; every answer carries its request's id.
+//! rules are elsewhere. Every failure is a [`problem`] and every answer carries its request's id, but for
+//! what is no HTTP at all, which the server turns away before it is a request.
 //!
 //! - [`orders`]: place and read;
 //! - [`catalogue`]: products and coupons;
