@@ -10,8 +10,8 @@
 //! that are still there are what must still be published. The price is a repeat, never a loss.
 //!
 //! An event that is not acknowledged within [`RelaySettings::straggler_after`] stays on its way and holds up
-//! only its own key; the cycle that sent it waits that long, which delays the others of its cycle's successor by as
-//! much. One that is refused waits and is tried again ([`super::failed_rows`]), and its key waits with it.
+//! only its own key; but the cycle that sent it waits that long, so what is committed meanwhile is late by up to
+//! as much. One that is refused waits and is tried again ([`super::failed_rows`]), and its key waits with it.
 //!
 //! One instance per database may relay: two would repeat events. (A lease that chooses one of several
 //! instances, a scan floor and a quarantine take their place here.)
