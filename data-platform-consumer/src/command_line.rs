@@ -1,15 +1,16 @@
 //! # Command line
 //!
-//! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force. Commands that
-//! an operator uses on positions and dead letters belong here too.
+//! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
+//! `data-platform-consumer health` asks a running service. Commands that an operator uses on positions and dead letters belong here too.
 
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use service_chassis::command_line::{SettingsArguments, print_settings};
+use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
+use service_chassis::health_check::HealthCheckError;
 use service_chassis::settings::{Loaded, SettingsError};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
@@ -36,6 +37,8 @@ enum Command {
     Serve,
     /// Print the settings in force and where each value came from
     Settings,
+    /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
+    Health(HealthArguments),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,8 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
     #[error("the settings cannot be printed")]
     Print(#[source] io::Error),
+    #[error(transparent)]
+    Health(#[from] HealthCheckError),
     #[error("the runtime cannot be started")]
     Runtime(#[source] io::Error),
     #[error("the service cannot start")]
@@ -71,6 +76,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = settings::load(&source)?;
     match arguments.command.unwrap_or_default() {
         Command::Settings => print_settings(&loaded.report).map_err(Failure::Print),
+        Command::Health(arguments) => {
+            Ok(check_health(arguments, &loaded.settings.management, &loaded.report)?)
+        }
         Command::Serve => serve(&loaded),
     }
 }

@@ -1,15 +1,16 @@
 //! # Command line
 //!
 //! `order-service` serves; `order-service migrate` brings the database up to date; `order-service settings`
-//! shows what is in force and where each value came from.
+//! shows what is in force and where each value came from; `order-service health` asks a running service.
 
 use crate::settings::{self, DEFAULTS, ENVIRONMENT_PREFIX, Settings};
 use crate::startup::{self, StartupError};
 use crate::storage::database::Database;
 use crate::storage::migrations::{self, MigrationError};
 use clap::{Parser, Subcommand};
-use service_chassis::command_line::{SettingsArguments, print_settings};
+use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
+use service_chassis::health_check::HealthCheckError;
 use service_chassis::settings::SettingsError;
 use service_chassis::telemetry::{self, TelemetryError};
 use std::ffi::OsString;
@@ -37,6 +38,8 @@ enum Command {
     Migrate,
     /// Show the settings in force and where each came from, then exit
     Settings,
+    /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
+    Health(HealthArguments),
 }
 
 /// Why the program ends with a failure.
@@ -50,6 +53,8 @@ enum ProgramError {
     Runtime(#[source] io::Error),
     #[error("the settings cannot be shown")]
     Show(#[source] io::Error),
+    #[error(transparent)]
+    Health(HealthCheckError),
     #[error("the database cannot be migrated")]
     Migrate(#[source] MigrationError),
     #[error("the service cannot run")]
@@ -74,6 +79,10 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
     let command = arguments.command.unwrap_or(Command::Serve);
     if let Command::Settings = command {
         return print_settings(&loaded.report).map_err(ProgramError::Show);
+    }
+    if let Command::Health(arguments) = command {
+        return check_health(arguments, &loaded.settings.management, &loaded.report)
+            .map_err(ProgramError::Health);
     }
     telemetry::init(&loaded.settings.log).map_err(ProgramError::Telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

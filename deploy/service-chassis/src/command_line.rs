@@ -13,6 +13,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use crate::health_check::{self, HealthCheckError, Probe};
+use crate::management::ManagementSettings;
 use crate::settings::{SettingsReport, SettingsSource};
 
 /// Where a service's settings come from, as said on the command line.
@@ -35,4 +37,26 @@ pub fn print_settings(report: &SettingsReport) -> io::Result<()> {
     let mut output = io::stdout().lock();
     write!(output, "{report}")?;
     output.flush()
+}
+
+/// How the command `health` is asked for.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct HealthArguments {
+    /// Ask only whether the process answers, not whether it can do its work
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// Asks the service that runs with these settings for its health, and writes the answer to standard output: the
+/// command `health`. It must come before logs are set up, as its one line is all that it says.
+pub fn check_health(
+    arguments: HealthArguments,
+    management: &ManagementSettings,
+    report: &SettingsReport,
+) -> Result<(), HealthCheckError> {
+    let probe = if arguments.live { Probe::Live } else { Probe::Ready };
+    let healthy = health_check::ask(management, report, probe)?;
+    // The exit code is the answer; whoever closed standard output does not want the words.
+    writeln!(io::stdout().lock(), "{healthy}").ok();
+    Ok(())
 }
