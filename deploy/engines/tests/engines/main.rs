@@ -9,6 +9,7 @@
 )]
 
 mod broker;
+mod commands;
 mod endings;
 mod fetched;
 mod server;
@@ -26,6 +27,7 @@ type Outcome = Result<(), Failed>;
 fn main() -> ExitCode {
     engines::guard::enter_if_asked();
     victim::enter_if_asked();
+    commands::enter_if_asked();
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let case = |name: &str, run: fn() -> std::pin::Pin<Box<dyn Future<Output = Outcome>>>| {
         let runtime = Arc::clone(&runtime);
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Trial::test("a_parent_killed_while_the_cluster_is_made_leaves_nothing", endings::killed_early),
         Trial::test("frozen_processes_end_too", endings::frozen),
         Trial::test("the_guard_is_deaf_to_signals", endings::deaf),
+        Trial::test("a_command_runs_when_its_parent_was_killed", commands::killed),
+        Trial::test("a_good_end_waits_for_the_commands_that_are_left", commands::good_end),
         case("a_broker_process_serves_goes_down_and_comes_up", || Box::pin(broker::down_and_up())),
         Trial::ignorable_test("a_fetched_build_works_without_an_installed_one", || {
             fetched::works().map(|reason| reason.map_or(Completion::Completed, Completion::ignored_with))

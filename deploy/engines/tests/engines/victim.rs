@@ -13,7 +13,7 @@ use engines::postgres::{Origin, PostgresOptions, PrivatePostgres};
 use rustix::process::{Pid, kill_process, test_kill_process};
 
 const VICTIM: &str = "--victim";
-const SLEEPER: &str = "--sleeper";
+pub(crate) const SLEEPER: &str = "--sleeper";
 
 /// Long enough for the slowest of endings, short of a test run's patience.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(40);
