@@ -1,0 +1,110 @@
+//! SIGKILL, one part after the other, while buyers buy.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
+use ledger::Balance;
+
+use crate::buyers::{Buyers, Products};
+use crate::compose::docker;
+use crate::stack::{BROKERS, CONSUMER, ORDER_SERVICE, POSTGRES, Stack};
+
+/// More rounds over all parts: `KILL_TEST_ROUNDS=10 cargo test -p local-stack --test compose killed`.
+const ROUNDS: &str = "KILL_TEST_ROUNDS";
+/// Orders that are bought between two faults, and during one that buyers do not notice.
+const SOME: usize = 100;
+/// Attempts that fail before a part comes back without which nobody can buy.
+const FAILURES: usize = 20;
+/// What one kill may repeat: what was in flight, and what was not committed or deleted yet. At forty orders a second and a commit
+/// a second that is some tens; the bound of two consumers' calls in flight is 200.
+const REPEATS_PER_KILL: usize = 250;
+
+pub(crate) async fn every_part(stack: &Stack) {
+    let rounds = match std::env::var(ROUNDS) {
+        Ok(rounds) => {
+            rounds.parse().unwrap_or_else(|_| panic!("{ROUNDS} is a number of rounds, not {rounds}"))
+        }
+        Err(_) => 1,
+    };
+    stack.latencies.phase("everything is up");
+    let buyers = Buyers::start(stack).await;
+    let products = buyers.products;
+    buyers.bought(SOME).await;
+    let mut kills = 0;
+    for _ in 0..rounds {
+        kills += round(stack, &buyers).await;
+    }
+    stack.latencies.phase("everything is up again");
+    buyers.bought(SOME).await;
+    buyers.stop().await;
+
+    let balance = settled(stack).await;
+    println!("\n{}\n\n{balance}\n", stack.latencies.table(&stack.deliveries.all()));
+    assert!(balance.is_balanced(), "{balance}");
+    let counts = balance.counts();
+    assert_eq!(counts.unclear, 0, "every buyer has a clear answer");
+    let repeats = counts.repeated_records.max(counts.repeated_receipts);
+    assert!(repeats <= kills * REPEATS_PER_KILL, "{repeats} repeats for {kills} kills");
+    stock_fits(stack, products).await;
+}
+
+/// Every part once; how many kills that were.
+async fn round(stack: &Stack, buyers: &Buyers) -> usize {
+    for broker in BROKERS {
+        away(stack, broker);
+        buyers.bought(SOME).await;
+        // Two brokers are enough: what is ordered now arrives now.
+        stack.deliveries.hold(&stack.latencies.events_of_this_phase()).await;
+        back(stack, broker);
+        stack.evidence.replicas_are_in_sync().await;
+    }
+    for part in [POSTGRES, ORDER_SERVICE] {
+        away(stack, part);
+        buyers.unclear(FAILURES).await;
+        back(stack, part);
+        buyers.bought(SOME).await;
+    }
+    let consumers = stack.compose.containers(CONSUMER);
+    for (place, container) in consumers.iter().enumerate() {
+        stack.latencies.phase(&format!("consumer {} is away", place + 1));
+        docker(&["kill", "--signal", "KILL", container]);
+        buyers.bought(SOME).await;
+        // The others take its share over.
+        stack.deliveries.hold(&stack.latencies.events_of_this_phase()).await;
+        back(stack, CONSUMER);
+        buyers.bought(SOME).await;
+    }
+    BROKERS.len() + 2 + consumers.len()
+}
+
+fn away(stack: &Stack, part: &str) {
+    stack.latencies.phase(&format!("{part} is away"));
+    stack.kill(part);
+}
+
+fn back(stack: &Stack, part: &str) {
+    stack.latencies.phase(&format!("{part} comes back"));
+    stack.start(part);
+}
+
+/// The verdict, once nothing is on its way any more.
+pub(crate) async fn settled(stack: &Stack) -> Balance {
+    stack.evidence.outbox_is_empty().await;
+    let events: HashSet<String> = stack.evidence.events().await;
+    stack.deliveries.hold(&events).await;
+    let mut ledger = stack.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    stack.evidence.tell_orders(&mut ledger).await;
+    stack.evidence.tell_records(&mut ledger).await;
+    for delivery in stack.deliveries.all() {
+        ledger.received(&delivery.event);
+    }
+    ledger.balance()
+}
+
+/// What was sold is what is gone.
+pub(crate) async fn stock_fits(stack: &Stack, products: Products) {
+    for (product, stock) in products.stocks() {
+        let (sold, left) = stack.evidence.sold_and_left(product).await;
+        assert_eq!(sold + left, stock, "product {product}: {sold} sold, {left} left");
+    }
+}

@@ -1,0 +1,3 @@
+pub(crate) mod file;
+pub(crate) mod kills;
+pub(crate) mod stops;
