@@ -9,6 +9,7 @@ use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
     ADDRESS_LIST_RULE, Loaded, Properties, SettingsError, SettingsReport, SettingsSource, is_address_list,
+    unavailable_kafka_security,
 };
 use service_chassis::telemetry::LogSettings;
 use shared_messages::topics;
@@ -127,6 +128,11 @@ fn broken_rule(settings: &Settings) -> Option<(String, String)> {
     if let Some((key, _)) = reserved {
         let reason = "it has a setting of its own, or the promises of this service hang on it";
         return Some((format!("kafka.properties.{key}"), reason.to_owned()));
+    }
+    if let Some((property, reason)) =
+        unavailable_kafka_security(&kafka.properties, cfg!(feature = "kafka-tls"))
+    {
+        return Some((format!("kafka.properties.{property}"), reason.to_owned()));
     }
     let rules = names(kafka).into_iter().chain(times(kafka, delivery)).chain(limits(delivery));
     let (_, key, reason) = rules.into_iter().find(|(holds, ..)| !holds)?;
@@ -284,7 +290,22 @@ mod tests {
 
     #[test]
     fn what_librdkafka_knows_is_handed_through() {
-        let settings = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_plaintext")]).unwrap();
+        let plain = [
+            ("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_plaintext"),
+            ("KAFKA__PROPERTIES__SASL__MECHANISM", "PLAIN"),
+        ];
+        let settings = with(&plain).unwrap();
         assert_eq!(settings.kafka.properties.value("security.protocol"), Some("sasl_plaintext"));
+    }
+
+    #[test]
+    fn tls_is_taken_by_a_build_that_has_it_and_refused_with_what_to_do_by_one_without() {
+        let taken = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "ssl")]);
+        if cfg!(feature = "kafka-tls") {
+            taken.unwrap();
+        } else {
+            let refusal = taken.unwrap_err();
+            assert!(refusal.contains("security.protocol") && refusal.contains("kafka-tls"), "{refusal}");
+        }
     }
 }

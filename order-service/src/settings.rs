@@ -8,7 +8,7 @@ use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
     ADDRESS_LIST_RULE, DatabaseUrl, Loaded, Properties, SettingsError, SettingsReport, SettingsSource,
-    is_address_list,
+    is_address_list, unavailable_kafka_security,
 };
 use service_chassis::telemetry::LogSettings;
 use shared_messages::topics;
@@ -216,6 +216,10 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         let reason = "cannot be changed: the promise that no event is lost rests on it";
         must(!FIXED_PROPERTIES.contains(&property), &format!("kafka.properties.{property}"), reason)?;
     }
+    let security = unavailable_kafka_security(&kafka.properties, cfg!(feature = "kafka-tls"));
+    if let Some((property, reason)) = security {
+        return Err(report.reject(&format!("kafka.properties.{property}"), reason));
+    }
     must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
     must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;
     must(
@@ -270,5 +274,16 @@ mod tests {
             assert!(told.contains("no event is lost"), "{told}");
         }
         load("KAFKA__PROPERTIES__LINGER__MS", "5").unwrap();
+    }
+
+    #[test]
+    fn tls_is_taken_by_a_build_that_has_it_and_refused_with_what_to_do_by_one_without() {
+        let taken = load("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "ssl");
+        if cfg!(feature = "kafka-tls") {
+            taken.unwrap();
+        } else {
+            let told = sentence(&taken.unwrap_err());
+            assert!(told.contains("security.protocol") && told.contains("kafka-tls"), "{told}");
+        }
     }
 }

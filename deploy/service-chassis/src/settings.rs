@@ -20,6 +20,7 @@
 //! enums) see the environment's values as text: do without them here.
 
 mod addresses;
+mod kafka_security;
 mod layers;
 mod problem;
 mod properties;
@@ -35,6 +36,7 @@ use config::Config;
 use serde::de::DeserializeOwned;
 
 pub use addresses::{ADDRESS_LIST_RULE, is_address_list};
+pub use kafka_security::unavailable_kafka_security;
 pub use problem::SettingsError;
 pub use properties::Properties;
 pub use report::SettingsReport;
