@@ -1,8 +1,10 @@
 //! # Command line
 //!
-//! `order-service` serves; `order-service migrate` brings the database up to date; `order-service settings`
-//! shows what is in force and where each value came from; `order-service health` asks a running service.
+//! `order-service` serves; `order-service migrate` brings the database up to date; `order-service topics` creates
+//! Kafka's topics or compares those that are there; `order-service settings` shows what is in force and where each
+//! value came from; `order-service health` asks a running service.
 
+use crate::kafka::topics::{self, TopicsError};
 use crate::settings::{self, DEFAULTS, ENVIRONMENT_PREFIX, Settings};
 use crate::startup::{self, StartupError};
 use crate::storage::database::Database;
@@ -12,6 +14,7 @@ use service_chassis::command_line::{HealthArguments, SettingsArguments, check_he
 use service_chassis::exit;
 use service_chassis::health_check::HealthCheckError;
 use service_chassis::settings::SettingsError;
+use service_chassis::stop::{StopSignal, StopSignals};
 use service_chassis::telemetry::{self, TelemetryError};
 use std::ffi::OsString;
 use std::io;
@@ -36,6 +39,8 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date, then exit
     Migrate,
+    /// Create the Kafka topics that are missing, refuse those with less than the settings want, then exit
+    Topics,
     /// Show the settings in force and where each came from, then exit
     Settings,
     /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
@@ -57,6 +62,10 @@ enum ProgramError {
     Health(HealthCheckError),
     #[error("the database cannot be migrated")]
     Migrate(#[source] MigrationError),
+    #[error("the topics are not as they must be")]
+    Topics(#[source] TopicsError),
+    #[error("{0} before it was done; run it again")]
+    Stopped(StopSignal),
     #[error("the service cannot run")]
     Serve(#[source] StartupError),
 }
@@ -90,10 +99,33 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
         .enable_all()
         .build()
         .map_err(ProgramError::Runtime)?;
-    if let Command::Migrate = command {
-        runtime.block_on(migrate(loaded.settings)).map_err(ProgramError::Migrate)
-    } else {
-        runtime.block_on(startup::serve(loaded.settings)).map_err(ProgramError::Serve)
+    let ended = runtime.block_on(execute(command, loaded.settings));
+    // What still runs is a look at a Kafka or a database that does not answer, which nobody waits for any more.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn execute(command: Command, settings: Settings) -> Result<(), ProgramError> {
+    match command {
+        // They were done without a runtime.
+        Command::Settings | Command::Health(_) => Ok(()),
+        Command::Serve => startup::serve(settings).await.map_err(ProgramError::Serve),
+        Command::Migrate => {
+            unless_stopped(async { migrate(settings).await.map_err(ProgramError::Migrate) }).await
+        }
+        Command::Topics => {
+            let topics = topics::ensure(&settings.kafka, &settings.topics);
+            unless_stopped(async { topics.await.map_err(ProgramError::Topics) }).await
+        }
+    }
+}
+
+/// As the first process of a container it would else not be stopped by SIGTERM at all.
+async fn unless_stopped(work: impl Future<Output = Result<(), ProgramError>>) -> Result<(), ProgramError> {
+    let mut signals = StopSignals::listen().map_err(ProgramError::Runtime)?;
+    tokio::select! {
+        done = work => done,
+        signal = signals.received() => Err(ProgramError::Stopped(signal)),
     }
 }
 

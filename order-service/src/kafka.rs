@@ -1,5 +1,11 @@
 //! # Kafka
 //!
-//! The only place here that speaks to Kafka: [`event_publisher`] sends what the relay reads.
+//! The only place here that speaks to Kafka: [`event_publisher`] sends what the relay reads, [`topics`] is the command
+//! that creates and compares topics. [`cluster`] only looks, [`topic_admin`] changes.
 
 pub mod event_publisher;
+
+pub mod topics;
+
+pub mod cluster;
+pub mod topic_admin;

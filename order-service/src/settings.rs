@@ -2,6 +2,10 @@
 //!
 //! `config/default.toml` is the documentation: every setting with its default and why. It is compiled in.
 
+mod topics;
+
+pub use topics::{Retention, TopicsSettings};
+
 use crate::checkout::limits::OrderLimits;
 use crate::kafka::event_publisher;
 use serde::Deserialize;
@@ -11,7 +15,7 @@ use service_chassis::settings::{
     is_address_list, unavailable_kafka_security,
 };
 use service_chassis::telemetry::LogSettings;
-use shared_messages::topics;
+use shared_messages::topics as topic_names;
 use std::time::Duration;
 
 /// The commented default file.
@@ -49,6 +53,8 @@ pub struct Settings {
     pub orders: OrderSettings,
     /// Kafka.
     pub kafka: KafkaSettings,
+    /// What the topics must be like.
+    pub topics: TopicsSettings,
     /// The relay.
     pub relay: RelaySettings,
     /// Logs.
@@ -205,7 +211,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     )?;
     must(orders.max_lines > 0, "orders.max_lines", "must be at least 1")?;
     must((1..=1_000_000).contains(&orders.max_quantity), "orders.max_quantity", "must be from 1 to 1000000")?;
-    must(topics::is_name(&kafka.topic), "kafka.topic", topics::NAME_RULE)?;
+    must(topic_names::is_name(&kafka.topic), "kafka.topic", topic_names::NAME_RULE)?;
     must(is_address_list(&kafka.bootstrap_servers), "kafka.bootstrap_servers", ADDRESS_LIST_RULE)?;
     must(
         kafka.delivery_timeout >= Duration::from_secs(1),
@@ -220,6 +226,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     if let Some((property, reason)) = security {
         return Err(report.reject(&format!("kafka.properties.{property}"), reason));
     }
+    topics::check(settings, report)?;
     must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
     must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;
     must(
@@ -237,7 +244,7 @@ mod tests {
     use service_chassis::settings::load_with_environment;
     use std::ffi::OsString;
 
-    fn load(variable: &str, value: &str) -> Result<(), SettingsError> {
+    pub(super) fn load(variable: &str, value: &str) -> Result<(), SettingsError> {
         let source =
             SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
         let variable = (OsString::from(format!("ORDER_SERVICE__{variable}")), OsString::from(value));

@@ -7,6 +7,15 @@
 /// The topic of completed orders.
 pub const ORDER_COMPLETED: &str = "order-completed";
 
+/// What is added to a topic's name for the topic of its dead letters, as spring-kafka does it.
+pub const DEAD_LETTER_SUFFIX: &str = "-dlt";
+
+/// The topic for records of `topic` that cannot be delivered: `order-completed-dlt`. A dead letter keeps its
+/// partition's number, so this topic needs at least as many partitions.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}{DEAD_LETTER_SUFFIX}")
+}
+
 /// The key of an order's records: its id as UTF-8 text, such as `15`.
 pub fn record_key(order_id: i64) -> String {
     order_id.to_string()
@@ -29,6 +38,11 @@ mod tests {
         for text in ["", " ", "a b/c", "^order.*", ".", "..", &"x".repeat(250)] {
             assert!(!super::is_name(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn dead_letters_go_where_spring_kafka_puts_them() {
+        assert_eq!(super::dead_letter_topic(super::ORDER_COMPLETED), "order-completed-dlt");
     }
 
     #[test]

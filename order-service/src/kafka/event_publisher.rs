@@ -128,7 +128,9 @@ pub fn check(settings: &KafkaSettings) -> Result<(), UnusableProperty> {
     })
 }
 
-fn client_config(settings: &KafkaSettings) -> ClientConfig {
+/// How every client here reaches Kafka. All of them are producers to librdkafka, so that a property for producers
+/// is known to those too that never send.
+fn connection_config(settings: &KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // What an operator may change comes first, what the promise rests on cannot be changed.
     config
@@ -137,13 +139,32 @@ fn client_config(settings: &KafkaSettings) -> ClientConfig {
         .set("linger.ms", "2")
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("reconnect.backoff.max.ms", "2000")
+        // A topic that came by itself would have the brokers' defaults: one partition, perhaps one replica.
+        .set("allow.auto.create.topics", "false");
     for (name, value) in settings.properties.iter() {
         config.set(name, value);
     }
     config
         .set("bootstrap.servers", &settings.bootstrap_servers)
-        .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+        // librdkafka compares it with others, such as linger.ms.
+        .set("delivery.timeout.ms", settings.delivery_timeout.as_millis().to_string());
+    config
+}
+
+/// For clients beside the publisher, which never send: they keep quiet, as the publisher says it all.
+pub(super) fn quiet_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = connection_config(settings);
+    config
+        .set("allow.auto.create.topics", "false")
+        .set("statistics.interval.ms", "0")
+        .set_log_level(RDKafkaLogLevel::Emerg);
+    config
+}
+
+fn client_config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = connection_config(settings);
+    config
         .set("partitioner", "murmur2_random")
         .set("enable.idempotence", "true")
         .set("acks", "all")
