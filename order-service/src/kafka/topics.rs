@@ -35,8 +35,10 @@ pub enum TopicsError {
     #[error(transparent)]
     Settings(#[from] PublisherError),
     /// It took too long.
-    #[error("gave up after {seconds} s (topics.wait_timeout): {cause}")]
+    #[error("gave up on Kafka at {servers} after {seconds} s (topics.wait_timeout): {cause}")]
     TimedOut {
+        /// Where Kafka is looked for.
+        servers: String,
         /// How long it was tried.
         seconds: u64,
         /// What was still in the way, and what to do.
@@ -158,9 +160,7 @@ impl Job<'_> {
                 Ok(look) => return Ok(look),
                 Err(unreachable) => {
                     let what = format!(
-                        "no Kafka broker can be reached at {} ({unreachable}): start them, or correct \
-                         kafka.bootstrap_servers",
-                        self.servers
+                        "no broker can be reached ({unreachable}): start them, or correct kafka.bootstrap_servers"
                     );
                     self.wait(&what).await?;
                 }
@@ -250,7 +250,11 @@ impl Job<'_> {
             tokio::time::sleep(pause).await;
             Ok(())
         } else {
-            Err(TopicsError::TimedOut { seconds: self.patience.seconds(), cause: obstacle.to_owned() })
+            Err(TopicsError::TimedOut {
+                servers: self.servers.to_owned(),
+                seconds: self.patience.seconds(),
+                cause: obstacle.to_owned(),
+            })
         }
     }
 
