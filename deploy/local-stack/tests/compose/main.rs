@@ -79,7 +79,7 @@ fn run(arguments: &Arguments) -> ExitCode {
     }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let stack = {
-        // Deliveries are followed by watches, which want no runtime; the guard does.
+        // The guard speaks through a runtime.
         let _entered = runtime.enter();
         Stack::up()
     };

@@ -114,11 +114,13 @@ impl Stack {
         }
     }
 
-    /// What every container said last, for a person who looks into a failure.
+    /// Whatever the services said that is more than information, for a person who looks into a failure.
     pub(crate) fn show_logs(&self) {
-        let logs = self.compose.command(&["logs", "--no-color", "--tail", "200", ORDER_SERVICE, CONSUMER]);
-        let output = { logs }.output().expect("docker starts");
-        eprintln!("{}{}", text(&output.stdout), text(&output.stderr));
+        let mut logs = self.compose.command(&["logs", "--no-color", ORDER_SERVICE, CONSUMER]);
+        let output = logs.output().expect("docker starts");
+        for line in text(&output.stdout).lines().filter(|line| !line.contains(r#""level":"INFO""#)) {
+            eprintln!("{line}");
+        }
     }
 
     /// Removes containers, networks and volumes.

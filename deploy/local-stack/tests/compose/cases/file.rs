@@ -26,9 +26,9 @@ pub(crate) fn nobody_is_root(stack: &Stack) {
     let containers = text(&output.stdout);
     assert_eq!(containers.lines().count(), 7, "{containers}");
     for container in containers.lines() {
-        let users = docker(&["top", container, "-eo", "user,args"]);
-        let mut processes = users.lines().skip(1).peekable();
-        assert!(processes.peek().is_some(), "{users}");
-        assert!(processes.all(|process| !process.starts_with("root")), "{users}");
+        let processes = docker(&["top", container, "-eo", "pid,uid,args"]);
+        let mut users = processes.lines().skip(1).map(|process| process.split_whitespace().nth(1)).peekable();
+        assert!(users.peek().is_some(), "{processes}");
+        assert!(users.all(|user| user.is_some_and(|user| user != "0")), "{processes}");
     }
 }
