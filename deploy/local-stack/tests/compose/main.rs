@@ -78,11 +78,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         return libtest_mimic::run(arguments, Vec::new()).exit_code();
     }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    let stack = {
-        // The guard speaks through a runtime.
-        let _entered = runtime.enter();
-        Stack::up()
-    };
+    let stack = Stack::up();
     println!("compose tests on {}", stack.describe());
     let stack = Arc::new(Mutex::new(stack));
     let trials = CASES.map(|(name, case)| {
