@@ -1,11 +1,12 @@
 //! # Kafka
 //!
 //! The only place here that speaks to Kafka: [`event_publisher`] sends what the relay reads, [`topics`] is the command
-//! that creates and compares topics. [`cluster`] only looks, [`topic_admin`] changes.
+//! that creates and compares topics, [`watch`] raises alarms while the service runs. [`cluster`] only looks, [`topic_admin`] changes.
 
 pub mod event_publisher;
 
 pub mod topics;
+pub mod watch;
 
 pub mod cluster;
 pub mod topic_admin;

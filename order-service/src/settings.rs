@@ -127,6 +127,9 @@ pub struct KafkaSettings {
     /// When an event counts as not acknowledged.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
+    /// How often Kafka is looked at, and how long one look may take.
+    #[serde(with = "humantime_serde")]
+    pub watch_interval: Duration,
     /// Handed to librdkafka as it is.
     #[serde(default)]
     pub properties: Properties,
@@ -197,6 +200,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         (database.statement_timeout, "database.statement_timeout"),
         (database.idle_in_transaction_timeout, "database.idle_in_transaction_timeout"),
         (orders.answer_timeout, "orders.answer_timeout"),
+        (kafka.watch_interval, "kafka.watch_interval"),
         (relay.poll_interval, "relay.poll_interval"),
         (relay.straggler_after, "relay.straggler_after"),
         (relay.flush_timeout, "relay.flush_timeout"),

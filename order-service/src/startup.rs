@@ -9,6 +9,7 @@
 use crate::checkout::Checkout;
 use crate::http;
 use crate::kafka::event_publisher::PublisherError;
+use crate::kafka::watch::KafkaWatch;
 use crate::outbox::relay::Relay;
 use crate::outbox::wake_up::WakeUp;
 use crate::settings::{DatabaseSettings, HttpSettings, Settings};
@@ -69,7 +70,7 @@ pub struct Service {
     http_address: SocketAddr,
     management_address: SocketAddr,
     relay: Option<JoinHandle<()>>,
-    watch: JoinHandle<()>,
+    watches: Vec<JoinHandle<()>>,
     management: JoinHandle<io::Result<()>>,
     management_handle: actix_web::dev::ServerHandle,
     stop_relay: CancellationToken,
@@ -122,8 +123,9 @@ impl Service {
         let (server, http_address) = bind_http(&settings, checkout)?;
         await_schema(&database, &settings.database, &readiness).await?;
         let stop_relay = CancellationToken::new();
+        let mut watches = vec![tokio::spawn(watch_database(database.clone(), readiness))];
+        watches.extend(start_kafka_watch(&settings, alarms.clone(), stop_relay.clone())?);
         let relay = start_relay(&settings, &database, wake_up, alarms, stop_relay.clone())?;
-        let watch = tokio::spawn(watch_database(database.clone(), readiness));
         info!("listening http={http_address} management={management_address}");
         Ok(Self {
             database,
@@ -131,7 +133,7 @@ impl Service {
             http_address,
             management_address,
             relay,
-            watch,
+            watches,
             management,
             management_handle,
             stop_relay,
@@ -172,7 +174,7 @@ impl Service {
         if let Some(relay) = relay.take_if(|relay| !relay.is_finished()) {
             drop(relay.await);
         }
-        self.watch.abort();
+        self.watches.iter().for_each(JoinHandle::abort);
         self.management_handle.stop(true).await;
         info!("stopped");
         ended
@@ -207,6 +209,19 @@ fn start_relay(
     let (kafka, relay) = (settings.kafka.clone(), settings.relay.clone());
     let relay = Relay::new(database.clone(), kafka, relay, wake_up, alarms).map_err(StartupError::Kafka)?;
     Ok(Some(tokio::spawn(relay.run(stop))))
+}
+
+/// An instance that does not relay needs no Kafka, and so does not complain of it.
+fn start_kafka_watch(
+    settings: &Settings,
+    alarms: Alarms,
+    stop: CancellationToken,
+) -> Result<Option<JoinHandle<()>>, StartupError> {
+    if !settings.relay.enabled {
+        return Ok(None);
+    }
+    let watch = KafkaWatch::new(&settings.kafka, &settings.topics, alarms).map_err(StartupError::Kafka)?;
+    Ok(Some(tokio::spawn(watch.run(stop))))
 }
 
 /// Waits until the database answers; a schema that does not fit is no use waiting for.

@@ -13,11 +13,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use std::sync::Mutex;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 /// What became of an event that was sent.
 #[derive(Debug)]
@@ -38,8 +37,26 @@ pub enum SendError {
     #[error("the producer has failed for good: {0}")]
     Fatal(String),
     /// This event is refused.
-    #[error("the event is refused: {0}")]
+    #[error("the event is refused: {}", told_with_cure(.0))]
     Refused(KafkaError),
+}
+
+/// The error, and what an operator can do about it.
+pub fn told_with_cure(error: &KafkaError) -> String {
+    use RDKafkaErrorCode as Code;
+    let cure = match error.rdkafka_error_code() {
+        Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
+            "the topic does not exist: run `order-service topics`, or correct kafka.topic"
+        }
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            "this user may not write to the topic: have it granted"
+        }
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
+            "fewer replicas are in sync than the topic's min.insync.replicas: start the other brokers"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{cure} ({error})")
 }
 
 /// The settings make no producer.
@@ -62,7 +79,7 @@ impl EventPublisher {
         deliveries: UnboundedSender<Delivery>,
     ) -> Result<Self, PublisherError> {
         let config = client_config(settings);
-        let context = Context { deliveries, unreachable: Mutex::new(false) };
+        let context = Context { deliveries };
         Ok(Self { producer: config.create_with_context(context)? })
     }
 
@@ -176,7 +193,6 @@ fn client_config(settings: &KafkaSettings) -> ClientConfig {
 
 struct Context {
     deliveries: UnboundedSender<Delivery>,
-    unreachable: Mutex<bool>,
 }
 
 impl ClientContext for Context {
@@ -184,21 +200,9 @@ impl ClientContext for Context {
         debug!(kafka.level = ?level, kafka.facility = facility, "librdkafka: {message}");
     }
 
-    /// Every broker repeats its error with every attempt; one line when Kafka goes away is enough.
+    /// Every broker repeats its error with every attempt; the alarm of [`super::watch`] is what an operator reads.
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            debug!(error = %error, "kafka: {reason}");
-        } else if self.turned(true) {
-            warn!("no kafka broker can be reached; orders go on, their events wait: {reason}");
-        }
-    }
-}
-
-impl Context {
-    /// Whether reachability has changed with this news.
-    fn turned(&self, unreachable: bool) -> bool {
-        let mut before = self.unreachable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::replace(&mut *before, unreachable) != unreachable
+        debug!(error = %error, "kafka: {reason}");
     }
 }
 
@@ -207,9 +211,6 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let result = result.as_ref().map(drop).map_err(|(error, _)| error.clone());
-        if result.is_ok() && self.turned(false) {
-            info!("kafka acknowledges events again");
-        }
         // A relay that is gone needs no news; the rows are still in the table.
         if let Ok(seq) = i64::try_from(opaque) {
             drop(self.deliveries.send(Delivery { seq, result }));

@@ -20,7 +20,7 @@ use super::failed_rows::FailedRows;
 use super::in_flight::{Admission, Bound, InFlight};
 use super::message::PendingMessage;
 use super::wake_up::WakeUp;
-use crate::kafka::event_publisher::{Delivery, EventPublisher, PublisherError, SendError};
+use crate::kafka::event_publisher::{Delivery, EventPublisher, PublisherError, SendError, told_with_cure};
 use crate::settings::{KafkaSettings, RelaySettings};
 use crate::storage::Session;
 use crate::storage::database::{Database, ReconnectPauses, reconnect_pauses};
@@ -258,7 +258,11 @@ impl Relay {
             }
             Err(error) => {
                 self.in_flight.finish(seq);
-                self.fail(seq, &format!("outbox row {seq} is not acknowledged: {error}"), Instant::now());
+                self.fail(
+                    seq,
+                    &format!("outbox row {seq} is not acknowledged: {}", told_with_cure(&error)),
+                    Instant::now(),
+                );
             }
         }
     }

@@ -8,6 +8,7 @@
 mod catalogue;
 mod complete_orders;
 mod http;
+mod kafka_watch;
 mod relay;
 mod rig;
 mod running;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         catalogue::cases(),
         relay::cases(),
         http::cases(),
+        kafka_watch::cases(),
         schema::cases(),
     ] {
         trials.extend(cases.into_iter().map(|case| case.into_trial(rig.clone(), runtime.handle().clone())));

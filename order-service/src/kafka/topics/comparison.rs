@@ -53,8 +53,6 @@ pub struct Found {
 /// One thing that is less than wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Less {
-    /// Whether an acknowledged event may be lost by it with a single broker, or none be acknowledged at all.
-    pub endangers_events: bool,
     /// What stands, and what is wanted.
     pub finding: String,
     /// What cures it: a command, or a setting.
@@ -89,6 +87,18 @@ impl Wanted {
         .flatten()
         .collect()
     }
+
+    /// Only what endangers events that are acknowledged, by what is known: properties that were not read are no
+    /// danger.
+    pub fn dangers(&self, found: &Found, bootstrap_servers: &str) -> Vec<Less> {
+        let comparison = Comparison { wanted: self, found, bootstrap_servers };
+        let by_properties = if found.properties.is_empty() {
+            [None, None]
+        } else {
+            [comparison.min_insync(), comparison.unclean_election()]
+        };
+        std::iter::once(comparison.replication()).chain(by_properties).flatten().collect()
+    }
 }
 
 struct Comparison<'a> {
@@ -113,7 +123,7 @@ impl Comparison<'_> {
             format!("replication factor {least} on {} of {all} partitions, {factor} wanted", thin.len());
         let cure = if self.found.brokers.len() < factor {
             format!(
-                "the cluster has {} broker(s): start the others and run this again for the command, or set \
+                "the cluster has {} broker(s): start the others, and `order-service topics` names the command, or set \
                  topics.replication_factor={least} and topics.min_insync_replicas to what that allows",
                 self.found.brokers.len()
             )
@@ -125,7 +135,7 @@ impl Comparison<'_> {
                 self.bootstrap_servers
             )
         };
-        Some(Less { endangers_events: true, finding, cure })
+        Some(Less { finding, cure })
     }
 
     /// The replicas that are there, and more on other brokers, spread over them by the partition's number.
@@ -154,7 +164,7 @@ impl Comparison<'_> {
         let fewest = self.found.replicas.values().map(Vec::len).min().unwrap_or_default();
         let found = match self.number(MIN_INSYNC) {
             Ok(found) => found,
-            Err(text) => return Some(self.unreadable(MIN_INSYNC, text, &wanted.to_string(), true)),
+            Err(text) => return Some(self.unreadable(MIN_INSYNC, text, &wanted.to_string())),
         };
         let (finding, cure) = if found < i64::from(wanted) {
             (
@@ -175,13 +185,12 @@ impl Comparison<'_> {
         } else {
             return None;
         };
-        Some(Less { endangers_events: true, finding, cure })
+        Some(Less { finding, cure })
     }
 
     fn unclean_election(&self) -> Option<Less> {
         let stands = self.found.properties.get(UNCLEAN)?;
         (stands != "false").then(|| Less {
-            endangers_events: true,
             finding: format!(
                 "{UNCLEAN}={stands}: a broker that lacks acknowledged events may become leader, false wanted"
             ),
@@ -208,7 +217,7 @@ impl Comparison<'_> {
             add
         };
         let finding = format!("{found} partition(s), {wanted} wanted");
-        Some(Less { endangers_events: false, finding, cure })
+        Some(Less { finding, cure })
     }
 
     fn retention(&self) -> Option<Less> {
@@ -216,10 +225,9 @@ impl Comparison<'_> {
         let wanted_text = format!("{} ({wanted})", wanted.milliseconds());
         let found = match self.number(RETENTION) {
             Ok(found) => Retention::of_milliseconds(found),
-            Err(text) => return Some(self.unreadable(RETENTION, text, &wanted_text, false)),
+            Err(text) => return Some(self.unreadable(RETENTION, text, &wanted_text)),
         };
         (found < wanted).then(|| Less {
-            endangers_events: false,
             finding: format!("{RETENTION}={} ({found}), {wanted_text} wanted", found.milliseconds()),
             cure: format!(
                 "{}; or set {}=\"{found}\"",
@@ -232,7 +240,6 @@ impl Comparison<'_> {
     fn retention_bytes(&self) -> Option<Less> {
         let stands = self.found.properties.get(RETENTION_BYTES)?;
         (stands != "-1").then(|| Less {
-            endangers_events: false,
             finding: format!(
                 "{RETENTION_BYTES}={stands}: events may be deleted before their time, -1 (no limit) wanted"
             ),
@@ -243,7 +250,6 @@ impl Comparison<'_> {
     fn cleanup(&self) -> Option<Less> {
         let stands = self.found.properties.get(CLEANUP)?;
         stands.contains("compact").then(|| Less {
-            endangers_events: false,
             finding: format!(
                 "{CLEANUP}={stands}: of the events of one key only the last is kept, delete wanted"
             ),
@@ -256,10 +262,9 @@ impl Comparison<'_> {
         text.and_then(|text| text.parse().ok()).ok_or(text)
     }
 
-    fn unreadable(&self, property: &str, stands: Option<&str>, wanted: &str, endangers_events: bool) -> Less {
+    fn unreadable(&self, property: &str, stands: Option<&str>, wanted: &str) -> Less {
         let stands = stands.unwrap_or("unknown, as Kafka does not tell it");
         Less {
-            endangers_events,
             finding: format!("{property} is {stands}, {wanted} wanted"),
             cure: self.alter(property, wanted.split(' ').next().unwrap_or(wanted)),
         }

@@ -63,7 +63,6 @@ fn one_thin_partition_among_good_ones_is_found_and_the_command_keeps_the_replica
     let mut thin = found();
     thin.replicas.insert(1, vec![2, 3]);
     let less = the_one(&thin);
-    assert!(less.endangers_events);
     assert!(less.finding.contains("replication factor 2 on 1 of 2 partitions, 3 wanted"), "{less:?}");
     let json = r#"{"version":1,"partitions":[{"topic":"order-completed","partition":1,"replicas":[2,3,1]}]}"#;
     assert!(less.cure.contains(json), "{less:?}");
@@ -110,7 +109,8 @@ fn each_property_that_is_less_has_the_command_that_cures_it() {
              order-completed --add-config {cured}"
         );
         assert!(less.cure.contains(&command), "{less:?}");
-        assert_eq!(less.endangers_events, endangers, "{less:?}");
+        let dangers = wanted().dangers(&with(property, value), "kafka-1:9092");
+        assert_eq!(!dangers.is_empty(), endangers, "{dangers:?}");
     }
 }
 
@@ -141,4 +141,13 @@ fn a_property_that_kafka_does_not_tell_is_not_taken_for_good() {
     let less = compared(&silent);
     assert_eq!(less.len(), 2, "{less:?}");
     assert!(less[0].finding.contains("min.insync.replicas is unknown"), "{less:?}");
+}
+
+#[test]
+fn a_topic_whose_properties_could_not_be_read_is_in_danger_by_its_replicas_only() {
+    let mut silent = found();
+    silent.properties.clear();
+    assert_eq!(wanted().dangers(&silent, "kafka-1:9092"), []);
+    silent.replicas.insert(0, vec![1]);
+    assert_eq!(wanted().dangers(&silent, "kafka-1:9092").len(), 1);
 }
