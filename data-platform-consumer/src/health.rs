@@ -3,7 +3,14 @@
 //! Whether this member can do its work, and what an operator must look at. Ready means: it has joined the group
 //! and the group's coordinator is in reach. A data platform that is away does not make it unready, as no
 //! other replica would do better; a partition that stopped is an alarm, as the others flow.
+//!
+//! What goes away is told by one line when it goes and one when it comes back, however long it is away and
+//! however often the client fails to reach it meanwhile: an alarm when no broker is in reach, a warning when some
+//! are.
 
+mod broker_error;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +18,7 @@ use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
 use crate::delivery::Undecodable;
+use broker_error::BrokerError;
 
 /// The component that readiness tells of.
 pub const KAFKA: &str = "kafka";
@@ -20,9 +28,18 @@ pub const RECORD_UNDECODABLE: &str = "record-undecodable";
 pub const POSITION_LOST: &str = "position-lost";
 /// No broker can be reached.
 pub const KAFKA_UNREACHABLE: &str = "kafka-unreachable";
+/// The topic does not exist.
+pub const TOPIC_MISSING: &str = "topic-missing";
+/// The brokers do not let this service read the topic.
+pub const TOPIC_FORBIDDEN: &str = "topic-forbidden";
 
 /// The same error is logged again only after this time: librdkafka repeats it at every attempt.
 const SAME_ERROR_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The client says by itself that all brokers are down, but not of brokers that never answer at all. Looked at once
+/// a second, which a connection that is only being set up does not outlast.
+const LOOKS_WITHOUT_A_BROKER: u32 = 5;
+/// To find the coordinator and to join takes a moment; only what takes longer is told.
+const LOOKS_WITHOUT_THE_GROUP: u32 = 5;
 
 /// Readiness and alarms of one member.
 #[derive(Clone)]
@@ -33,10 +50,37 @@ pub struct Health {
     client: Arc<Mutex<ClientState>>,
 }
 
+/// What is known of the client's connections and its membership.
 #[derive(Default)]
 struct ClientState {
-    joined: bool,
+    connected: bool,
+    looks_without_a_broker: u32,
+    coordinator: bool,
+    looks_without_the_group: u32,
+    /// How many partitions it owns, once it is a member.
+    owned: Option<usize>,
+    topic: TopicState,
+    /// Brokers, as `HOST:PORT`, of which it was told that they cannot be reached.
+    brokers_away: BTreeSet<String>,
+    last_cause: Option<String>,
     last_error: Option<(String, Instant)>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum TopicState {
+    /// As far as is known.
+    #[default]
+    Readable,
+    Missing,
+    Forbidden,
+}
+
+/// A broker that the client knows.
+pub(crate) struct BrokerReach<'a> {
+    /// `HOST:PORT`.
+    pub(crate) address: &'a str,
+    /// Whether there is a connection to it.
+    pub(crate) connected: bool,
 }
 
 impl Health {
@@ -46,63 +90,95 @@ impl Health {
     }
 
     pub(crate) fn joined(&self, partitions: usize) {
-        self.with_client(|client| client.joined = true);
-        self.readiness.set_ready(KAFKA);
-        self.alarms.clear(KAFKA_UNREACHABLE, "");
-        tracing::info!(partitions, "joined the group, owning {partitions} partitions of {}", self.topic);
+        let topic = &self.topic;
+        self.change(|client| {
+            match client.owned {
+                None => {
+                    tracing::info!(partitions, "joined the group, owning {partitions} partitions of {topic}");
+                }
+                Some(before) if before != partitions => {
+                    tracing::info!(partitions, "now owning {partitions} partitions of {topic}");
+                }
+                Some(_) => tracing::debug!(partitions, "still owning {partitions} partitions of {topic}"),
+            }
+            (client.owned, client.connected, client.coordinator) = (Some(partitions), true, true);
+            client.topic = TopicState::Readable;
+            client.looks_without_a_broker = 0;
+        });
     }
 
     pub(crate) fn assignment_lost(&self) {
-        self.with_client(|client| client.joined = false);
-        self.readiness.set_unready(KAFKA, "the assignment was lost; joining the group again");
+        self.change(|client| client.owned = None);
     }
 
-    /// The client is given up, and with it the membership.
+    /// The client is given up, and with it the membership and all that it knew.
     pub(crate) fn client_replaced(&self) {
-        self.with_client(|client| client.joined = false);
-        self.readiness.set_unready(KAFKA, "a new Kafka client is set up");
+        self.change(|client| *client = ClientState { connected: client.connected, ..ClientState::default() });
     }
 
-    /// The client's own view, once a second: the truth that the events before only hint at.
-    pub(crate) fn in_reach(&self, connected: bool, coordinator: bool) {
-        if connected {
-            self.alarms.clear(KAFKA_UNREACHABLE, "");
-        }
-        if !connected {
-            self.readiness.set_unready(KAFKA, "no broker can be reached");
-        } else if !coordinator {
-            self.readiness.set_unready(KAFKA, "the group's coordinator cannot be reached");
-        } else if self.with_client(|client| client.joined) {
-            self.readiness.set_ready(KAFKA);
-        } else {
-            self.readiness.set_unready(KAFKA, "joining the group");
-        }
+    /// The client's own view, once a second: the truth that its events only hint at.
+    pub(crate) fn in_reach(&self, brokers: &[BrokerReach<'_>], coordinator: bool) {
+        self.change(|client| {
+            client.connected = brokers.iter().any(|broker| broker.connected);
+            client.coordinator = coordinator;
+            client.looks_without_a_broker =
+                if client.connected { 0 } else { client.looks_without_a_broker.saturating_add(1) };
+            let in_group = coordinator && client.owned.is_some();
+            client.looks_without_the_group = if in_group || !client.connected {
+                0
+            } else {
+                client.looks_without_the_group.saturating_add(1)
+            };
+            if client.connected {
+                client.last_cause = None;
+            }
+            client.brokers_away.retain(|address| {
+                let mut known = brokers.iter().filter(|broker| broker.address == address);
+                let back = known.clone().any(|broker| broker.connected);
+                if back {
+                    tracing::info!("Kafka broker {address} is back");
+                }
+                // One that has left the cluster does not come back.
+                !back && known.next().is_some()
+            });
+        });
     }
 
-    pub(crate) fn no_broker_in_reach(&self, reason: &str) {
-        self.readiness.set_unready(KAFKA, "no broker can be reached");
-        let detail = format!("{reason}; it is tried again until one answers");
-        self.alarms.raise(KAFKA_UNREACHABLE, "", detail);
+    pub(crate) fn no_broker_in_reach(&self) {
+        self.change(|client| {
+            client.connected = false;
+            client.looks_without_a_broker = LOOKS_WITHOUT_A_BROKER;
+        });
+    }
+
+    pub(crate) fn topic_missing(&self) {
+        self.change(|client| client.topic = TopicState::Missing);
+    }
+
+    pub(crate) fn topic_forbidden(&self) {
+        self.change(|client| client.topic = TopicState::Forbidden);
     }
 
     /// An error that the client recovers from by itself; `name` tells repeats apart.
     pub(crate) fn client_error(&self, name: &str, reason: &str) {
-        if self.is_news(name) {
-            tracing::warn!("Kafka: {name}: {reason}");
+        match BrokerError::parse(reason) {
+            Some(error) if error.is_a_mere_end() => tracing::debug!("Kafka: {name}: {reason}"),
+            Some(error) => self.change(|client| client.broker_failed(&error)),
+            None if self.is_news(name) => tracing::warn!("Kafka: {name}: {reason}"),
+            None => tracing::debug!("Kafka: {name}: {reason}"),
         }
     }
 
     fn is_news(&self, name: &str) -> bool {
         let now = Instant::now();
-        self.with_client(|client| {
-            let told = client.last_error.as_ref().is_some_and(|(last, at)| {
-                last == name && now.saturating_duration_since(*at) < SAME_ERROR_AGAIN_AFTER
-            });
-            if !told {
-                client.last_error = Some((name.to_owned(), now));
-            }
-            !told
-        })
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = client.last_error.as_ref().is_some_and(|(last, at)| {
+            last == name && now.saturating_duration_since(*at) < SAME_ERROR_AGAIN_AFTER
+        });
+        if !told {
+            client.last_error = Some((name.to_owned(), now));
+        }
+        !told
     }
 
     pub(crate) fn record_undecodable(&self, partition: i32, offset: i64, cause: &Undecodable) {
@@ -132,7 +208,83 @@ impl Health {
         format!("{}[{partition}]", self.topic)
     }
 
-    fn with_client<R>(&self, change: impl FnOnce(&mut ClientState) -> R) -> R {
-        change(&mut self.client.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Changes what is known, and tells what follows from it.
+    fn change(&self, change: impl FnOnce(&mut ClientState)) {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut client);
+        self.tell_alarms(&client);
+        self.tell_readiness(&client);
+    }
+
+    fn tell_alarms(&self, client: &ClientState) {
+        if client.connected {
+            self.alarms.clear(KAFKA_UNREACHABLE, "");
+        } else if client.looks_without_a_broker >= LOOKS_WITHOUT_A_BROKER {
+            let cause = client.last_cause.as_deref().unwrap_or("none answers");
+            let detail = format!(
+                "no Kafka broker can be reached ({cause}): check that the brokers run and that `kafka.bootstrap_servers` \
+                 names them; it is tried again until one answers"
+            );
+            self.alarms.raise(KAFKA_UNREACHABLE, "", detail);
+        }
+        let topic = &self.topic;
+        if client.topic == TopicState::Missing {
+            let detail = format!(
+                "the topic {topic} does not exist: create it (`order-service topics`), or correct `kafka.topic`; it is read as \
+                 soon as it is there"
+            );
+            self.alarms.raise(TOPIC_MISSING, topic, detail);
+        } else {
+            self.alarms.clear(TOPIC_MISSING, topic);
+        }
+        if client.topic == TopicState::Forbidden {
+            let detail = format!(
+                "the brokers refuse to let this service read the topic {topic}: grant its user READ and DESCRIBE on it; it \
+                 is read as soon as it may be"
+            );
+            self.alarms.raise(TOPIC_FORBIDDEN, topic, detail);
+        } else {
+            self.alarms.clear(TOPIC_FORBIDDEN, topic);
+        }
+    }
+
+    fn tell_readiness(&self, client: &ClientState) {
+        let (reason, alarmed) = if !client.connected {
+            ("no broker can be reached", true)
+        } else if client.topic == TopicState::Missing {
+            ("the topic does not exist", true)
+        } else if client.topic == TopicState::Forbidden {
+            ("the topic may not be read", true)
+        } else if !client.coordinator {
+            ("the group's coordinator cannot be reached", false)
+        } else if client.owned.is_none() {
+            ("joining the group", false)
+        } else {
+            return self.readiness.set_ready(KAFKA);
+        };
+        if alarmed || client.looks_without_the_group < LOOKS_WITHOUT_THE_GROUP {
+            self.readiness.set_unready_quietly(KAFKA, reason);
+        } else {
+            self.readiness.set_unready(KAFKA, reason);
+        }
     }
 }
+
+impl ClientState {
+    /// Told once, unless no broker is in reach at all: then an alarm tells it.
+    fn broker_failed(&mut self, error: &BrokerError<'_>) {
+        let BrokerError { address, cause } = error;
+        self.last_cause = Some(format!("{address}: {cause}"));
+        if self.connected && self.brokers_away.insert((*address).to_owned()) {
+            tracing::warn!(
+                "Kafka broker {address} cannot be reached, which is tried until it answers: {cause}"
+            );
+        } else {
+            tracing::debug!("Kafka broker {address} cannot be reached: {cause}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

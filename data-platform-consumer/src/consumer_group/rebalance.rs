@@ -26,10 +26,13 @@ use rdkafka::types::RDKafkaRespErr;
 use super::group::Group;
 use super::positions::{self, StartPosition};
 use super::{GroupConsumer, offset_commits};
-use crate::health::Health;
+use crate::health::{BrokerReach, Health};
 
-/// These come as an error too, and are told there, once and not at every attempt.
-const BROKER_CONNECTION_FAILED: &str = "FAIL";
+/// These are told elsewhere, in our words: a connection that failed comes as an error too, once and not at every
+/// attempt, and a session that timed out as an assignment that was lost.
+const TOLD_ELSEWHERE: [&str; 2] = ["FAIL", "SESSTMOUT"];
+/// How an error begins that is about the topic as a whole, and not about the fetch of a partition.
+const ABOUT_THE_TOPIC: &str = "Subscribed topic not available";
 
 /// What the client calls back. It shares the member's state with the poll loop; both are on one thread, so
 /// the lock is never waited for.
@@ -64,7 +67,7 @@ impl GroupContext {
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.count_event();
-        if facility == BROKER_CONNECTION_FAILED {
+        if TOLD_ELSEWHERE.contains(&facility) {
             tracing::debug!(target: "librdkafka", facility, "librdkafka: {message}");
             return;
         }
@@ -87,15 +90,24 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         self.count_event();
-        let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+        let brokers = statistics.brokers.values();
+        let brokers: Vec<BrokerReach<'_>> = brokers
+            .map(|broker| BrokerReach { address: &broker.nodename, connected: broker.state == "UP" })
+            .collect();
         let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
-        self.health.in_reach(connected, coordinator);
+        self.health.in_reach(&brokers, coordinator);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.count_event();
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.health.no_broker_in_reach(reason),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.health.no_broker_in_reach(),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) if reason.starts_with(ABOUT_THE_TOPIC) => {
+                self.health.topic_missing();
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) if reason.starts_with(ABOUT_THE_TOPIC) => {
+                self.health.topic_forbidden();
+            }
             Some(code) => self.health.client_error(&code.to_string(), reason),
             None => {}
         }
@@ -168,15 +180,17 @@ impl Group {
             self.assignments.revoke(*partition);
             self.health.partition_gone(*partition);
         }
-        tracing::info!(
-            kafka.topic = %self.kafka.topic,
-            lost,
-            "{} partitions {numbers:?} of {}",
-            if lost { "lost" } else { "handed back" },
-            self.kafka.topic
-        );
+        let topic = &self.kafka.topic;
         if lost {
+            tracing::warn!(
+                kafka.topic = topic,
+                lost,
+                "lost partitions {numbers:?} of {topic}: the group gave this member up, having heard nothing from it for \
+                 too long; what was not committed is delivered again"
+            );
             self.health.assignment_lost();
+        } else {
+            tracing::info!(kafka.topic = topic, lost, "handed back partitions {numbers:?} of {topic}");
         }
         if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
     }

@@ -1,9 +1,11 @@
 //! Kafka that is away, or answers with errors, is waited for.
 
-use data_platform_consumer::health::KAFKA_UNREACHABLE;
+use std::time::{Duration, Instant};
+
+use data_platform_consumer::health::{KAFKA_UNREACHABLE, TOPIC_FORBIDDEN, TOPIC_MISSING};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, TOPIC};
 use crate::member::Member;
 use crate::platform::Platform;
 
@@ -27,6 +29,55 @@ fn a_kafka_that_is_away_is_waited_for_visibly_at_the_start_and_later() {
     platform.await_taken("what came later", |taken| taken.iter().any(|receipt| receipt.order_id == 2));
     broker.await_committed(0, 2);
     member.await_ready();
+    member.stop();
+}
+
+#[test]
+fn a_topic_that_is_missing_is_an_alarm_and_is_read_soon_after_it_was_created() {
+    let (broker, platform) = (Broker::without_the_topic(), Platform::taking_everything());
+    let member = Member::join("only", &broker, &platform, &[]);
+    let (subject, detail) = member.await_alarm(TOPIC_MISSING);
+    assert_eq!(subject, TOPIC);
+    assert!(detail.contains("order-service topics") && detail.contains("`kafka.topic`"), "{detail}");
+    assert!(!member.readiness.is_ready());
+
+    broker.create_topic(2);
+    let created = Instant::now();
+    broker.order(0, 1);
+    broker.order(1, 2);
+    platform.await_taken("what is in the new topic", |taken| taken.len() == 2);
+    let time = created.elapsed();
+    assert!(time < Duration::from_secs(15), "{time:?}, where new topics are looked for every five seconds");
+    member.await_ready();
+    assert_eq!(member.alarms.active(), vec![]);
+    member.stop();
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_an_alarm_and_is_read_once_it_may_be() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    broker.cluster.topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let member = Member::join("only", &broker, &platform, &[]);
+    let (_, detail) = member.await_alarm(TOPIC_FORBIDDEN);
+    assert!(detail.contains("grant"), "{detail}");
+    assert!(!member.readiness.is_ready());
+
+    broker.cluster.topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    platform.await_taken("it is read", |taken| taken.len() == 1);
+    member.await_ready();
+    assert_eq!(member.alarms.active(), vec![]);
+    member.stop();
+}
+
+#[test]
+fn a_broker_whose_name_is_wrong_is_an_alarm_that_says_so() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    let wrong = [("KAFKA__BOOTSTRAP_SERVERS", "no-such-broker.invalid:9092")];
+    let member = Member::join("only", &broker, &platform, &wrong);
+    member.await_alarm(KAFKA_UNREACHABLE);
+    let (_, detail) = member.await_alarm_that(|alarm| alarm.detail.contains("no-such-broker.invalid"));
+    assert!(detail.contains("resolve") && detail.contains("`kafka.bootstrap_servers`"), "{detail}");
     member.stop();
 }
 

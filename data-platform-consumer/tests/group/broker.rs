@@ -20,11 +20,20 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn with_partitions(partitions: i32) -> Self {
+        let broker = Self::without_the_topic();
+        broker.create_topic(partitions);
+        broker
+    }
+
+    pub(crate) fn without_the_topic() -> Self {
         let cluster = MockCluster::new(3).unwrap();
-        cluster.create_topic(TOPIC, partitions, 3).unwrap();
         let producer =
             ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
         Self { cluster, producer }
+    }
+
+    pub(crate) fn create_topic(&self, partitions: i32) {
+        self.cluster.create_topic(TOPIC, partitions, 3).unwrap();
     }
 
     pub(crate) fn bootstrap_servers(&self) -> String {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use data_platform_consumer::consumer_group::{self, GroupMember};
 use data_platform_consumer::health::{Health, KAFKA};
 use data_platform_consumer::settings::{DEFAULTS, ENVIRONMENT_PREFIX, Settings};
-use service_chassis::alarms::Alarms;
+use service_chassis::alarms::{Alarm, Alarms};
 use service_chassis::management::Readiness;
 use service_chassis::settings::{Loaded, SettingsSource, load_with_environment};
 use tokio::runtime::Runtime;
@@ -52,13 +52,18 @@ impl Member {
     }
 
     pub(crate) fn await_alarm(&self, name: &str) -> (String, String) {
+        self.await_alarm_that(|alarm| alarm.name == name)
+    }
+
+    /// Its subject and its detail.
+    pub(crate) fn await_alarm_that(&self, is_meant: impl Fn(&Alarm) -> bool) -> (String, String) {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let active = self.alarms.active();
-            if let Some(alarm) = active.iter().find(|alarm| alarm.name == name) {
+            if let Some(alarm) = active.iter().find(|alarm| is_meant(alarm)) {
                 return (alarm.subject.clone(), alarm.detail.clone());
             }
-            assert!(Instant::now() < deadline, "no alarm {name}: {active:?}");
+            assert!(Instant::now() < deadline, "no such alarm: {active:?}");
             std::thread::yield_now();
         }
     }
