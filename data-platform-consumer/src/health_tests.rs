@@ -83,6 +83,7 @@ fn one_broker_of_several_is_one_line_when_it_goes_and_one_when_it_is_back() {
 fn all_brokers_are_one_alarm_when_they_go_and_one_line_when_one_is_back() {
     let lines = told(|health, readiness, alarms| {
         health.no_broker_in_reach();
+        assert_eq!(alarms.active()[0].name, KAFKA_UNREACHABLE, "at once, as the client says so");
         for _ in 0..10 {
             second_fails(health);
             health.in_reach(&client_of(false, false), false);

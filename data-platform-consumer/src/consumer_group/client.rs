@@ -84,8 +84,8 @@ pub(crate) fn config(kafka: &KafkaSettings, delivery: &DeliverySettings) -> Clie
         // With so small a queue the default, a second, would be most of the time.
         .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "2000")
-        // A topic that is created later, or partitions that are added, are seen within this time. It is one small
-        // request for the one topic.
+        // Partitions that are added are seen within this time; a topic that is missing is asked for more often by
+        // itself. It is one small request for the one topic.
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("socket.keepalive.enable", "true");
     for (key, value) in kafka.properties.iter() {

@@ -47,7 +47,10 @@ fn a_topic_that_is_missing_is_an_alarm_and_is_read_soon_after_it_was_created() {
     broker.order(1, 2);
     platform.await_taken("what is in the new topic", |taken| taken.len() == 2);
     let time = created.elapsed();
-    assert!(time < Duration::from_secs(15), "{time:?}, where new topics are looked for every five seconds");
+    assert!(
+        time < Duration::from_secs(15),
+        "{time:?}: it must not take until the next refresh of all metadata"
+    );
     member.await_ready();
     assert_eq!(member.alarms.active(), vec![]);
     member.stop();
