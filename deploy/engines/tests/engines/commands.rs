@@ -43,7 +43,7 @@ fn give_commands() {
     given(&noting("released", None)).release();
     given(&noting("now", None)).now().expect("it runs");
     let failing = given(Command::new("sh").args(["-c", "echo no >&2; exit 3"])).now();
-    println!("{}", failing.err().expect("it fails"));
+    println!("{}", failing.expect_err("it fails"));
     std::io::stdout().flush().expect("told");
     std::io::stdin().read_to_end(&mut Vec::new()).expect("told to end");
     // The service was forgotten, so it is the guard's to end too.

@@ -1,9 +1,98 @@
-//! The cases, one file a theme.
+//! # The cases, one file a theme
+//!
+//! Every case stands in [`CASES`] by the sentence that it proves. What a lane cannot give to a case makes it *ignored*,
+//! with the reason; it is never passed for that.
 
-pub(crate) mod broker_down;
-pub(crate) mod command;
-pub(crate) mod consumers;
-pub(crate) mod killed_order_service;
-pub(crate) mod refusals;
-pub(crate) mod repeats;
-pub(crate) mod wire_form;
+mod broker_down;
+mod command;
+mod consumers;
+mod killed_order_service;
+mod lanes;
+mod refusals;
+mod repeats;
+mod wire_form;
+
+use std::pin::Pin;
+
+use crate::scene::Scene;
+
+pub(crate) type Ending = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A case.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) play: Play,
+}
+
+/// What a case cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// It runs in either lane.
+    Nothing,
+    /// Only where the servers are containers.
+    Docker,
+}
+
+/// What a case plays in.
+#[derive(Clone, Copy)]
+pub(crate) enum Play {
+    /// A database, a topic and a group of its own, on the servers that all share.
+    OnScene(fn(Scene) -> Ending),
+    /// Nothing of ours: it brings what it needs, and the shared servers are not started for it.
+    Alone(fn() -> Ending),
+}
+
+impl Case {
+    const fn on_scene(name: &'static str, play: fn(Scene) -> Ending) -> Self {
+        Self { name, needs: Needs::Nothing, play: Play::OnScene(play) }
+    }
+
+    const fn alone(name: &'static str, play: fn() -> Ending) -> Self {
+        Self { name, needs: Needs::Nothing, play: Play::Alone(play) }
+    }
+
+    const fn in_docker(self) -> Self {
+        Self { needs: Needs::Docker, ..self }
+    }
+}
+
+/// All of them.
+pub(crate) const CASES: [Case; 18] = [
+    Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
+    Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
+        Box::pin(wire_form::shown(scene))
+    }),
+    Case::on_scene("a_refused_order_publishes_nothing_and_takes_nothing", |scene| {
+        Box::pin(refusals::take_nothing(scene))
+    }),
+    Case::on_scene("a_repeated_request_key_buys_once", |scene| Box::pin(repeats::buy_once(scene))),
+    Case::on_scene("an_order_committed_before_a_sigkill_is_published_after_it", |scene| {
+        Box::pin(killed_order_service::before_sending(scene))
+    }),
+    Case::on_scene("an_order_that_could_not_be_sent_before_a_sigkill_is_published_after_it", |scene| {
+        Box::pin(killed_order_service::while_the_broker_is_away(scene))
+    }),
+    Case::on_scene("orders_go_on_while_the_broker_is_down_and_arrive_when_it_is_back", |scene| {
+        Box::pin(broker_down::orders_go_on(scene))
+    }),
+    Case::on_scene("two_consumers_share_the_partitions", |scene| Box::pin(consumers::share(scene))),
+    Case::on_scene("the_other_consumer_finishes_the_share_of_a_killed_one", |scene| {
+        Box::pin(consumers::one_is_killed(scene))
+    }),
+    Case::alone("the_command_ends_with_0_once_every_order_arrived", || Box::pin(command::once())),
+    Case::on_scene("the_command_takes_a_real_kafka_and_postgresql_of_ones_own", |scene| {
+        Box::pin(command::on_real_servers(scene))
+    })
+    .in_docker(),
+    Case::alone("a_killed_service_is_started_again_on_its_port", || Box::pin(command::comes_back())),
+    Case::alone("a_killed_command_leaves_no_process_and_no_folder", || Box::pin(command::killed())),
+    Case::alone("a_lane_that_is_unknown_is_refused", || Box::pin(lanes::unknown())),
+    Case::alone("docker_that_is_asked_for_and_does_not_answer_is_a_failure", || Box::pin(lanes::no_engine())),
+    Case::alone("an_engine_that_cannot_provide_the_images_is_a_failure", || Box::pin(lanes::no_images())),
+    Case::alone("without_docker_a_case_that_needs_it_is_ignored_with_the_reason", || {
+        Box::pin(lanes::ignored())
+    }),
+    Case::alone("a_killed_test_run_leaves_no_container_and_no_volume", || Box::pin(lanes::killed()))
+        .in_docker(),
+];

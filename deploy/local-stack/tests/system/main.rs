@@ -3,6 +3,10 @@
 //! Both services as processes of their own, on real servers, from the request to the record and the consumer's
 //! line. Cases share the servers, never a database, topic or group; a case that hurts a server has one of
 //! its own. Nothing sleeps and nothing is tried twice: a case waits for what must happen, up to a deadline.
+//!
+//! The same cases run on real servers in containers and on the local stack's engines: see [`lane`]. However this
+//! program ends, no container, volume, process or folder of it remains.
+
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -11,71 +15,105 @@
 )]
 
 mod cases;
+mod docker;
 mod heard;
+mod lane;
 mod requests;
 mod scene;
 mod servers;
 mod topic_reader;
 
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Conclusion, Trial};
 use tokio::runtime::Runtime;
 
-use crate::cases::{broker_down, command, consumers, killed_order_service, refusals, repeats, wire_form};
+use crate::cases::{CASES, Case, Needs, Play};
+use crate::docker::Run;
+use crate::lane::{Choice, Lane};
 use crate::scene::{Scene, Stage};
-
-type Ending = Pin<Box<dyn Future<Output = ()>>>;
-type Case = (&'static str, fn(Scene) -> Ending);
-
-/// Every case, by the sentence that it proves.
-const CASES: [Case; 12] = [
-    ("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
-    ("a_consumer_shows_the_event_as_the_demonstration_does", |scene| Box::pin(wire_form::shown(scene))),
-    ("a_refused_order_publishes_nothing_and_takes_nothing", |scene| Box::pin(refusals::take_nothing(scene))),
-    ("a_repeated_request_key_buys_once", |scene| Box::pin(repeats::buy_once(scene))),
-    ("an_order_committed_before_a_sigkill_is_published_after_it", |scene| {
-        Box::pin(killed_order_service::before_sending(scene))
-    }),
-    ("an_order_that_could_not_be_sent_before_a_sigkill_is_published_after_it", |scene| {
-        Box::pin(killed_order_service::while_the_broker_is_away(scene))
-    }),
-    ("orders_go_on_while_the_broker_is_down_and_arrive_when_it_is_back", |scene| {
-        Box::pin(broker_down::orders_go_on(scene))
-    }),
-    ("two_consumers_share_the_partitions", |scene| Box::pin(consumers::share(scene))),
-    ("the_other_consumer_finishes_the_share_of_a_killed_one", |scene| {
-        Box::pin(consumers::one_is_killed(scene))
-    }),
-    ("the_command_ends_with_0_once_every_order_arrived", |scene| Box::pin(command::once(scene))),
-    ("a_killed_service_is_started_again_on_its_port", |scene| Box::pin(command::comes_back(scene))),
-    ("a_killed_command_leaves_no_process_and_no_folder", |scene| Box::pin(command::killed(scene))),
-];
 
 fn main() -> ExitCode {
     engines::guard::enter_if_asked();
+    docker::remove_if_asked();
     let arguments = Arguments::from_args();
     if arguments.list {
-        let names = CASES.map(|(name, _)| Trial::test(name, || Ok(())));
+        let names = CASES.map(|case| Trial::test(case.name, || Ok(())));
         return libtest_mimic::run(&arguments, names.into()).exit_code();
     }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    let stage = Arc::new(runtime.block_on(Stage::build()));
-    println!("system tests on {}", stage.servers.describe());
-    let trials = CASES.map(|(name, case)| {
-        let (runtime, stage) = (Arc::clone(&runtime), Arc::clone(&stage));
-        Trial::test(name, move || {
-            runtime.block_on(async { case(Scene::set(stage).await).await });
-            Ok(())
-        })
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let conclusion = on_lane(&runtime, &arguments);
     // Here, and not by destructors: what exits by itself runs none.
-    runtime.block_on(async {
-        Arc::into_inner(stage).expect("every case has ended").end().await;
-        engines::guard::dismiss().await;
-    });
-    conclusion.exit_code()
+    runtime.block_on(engines::guard::dismiss());
+    match conclusion {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(sentence) => {
+            eprintln!("system tests: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the cases that are asked for, and takes down what was put up for them; the error is why none of them ran.
+fn on_lane(runtime: &Arc<Runtime>, arguments: &Arguments) -> Result<Conclusion, String> {
+    let wish = std::env::var_os(lane::VARIABLE);
+    let choice = runtime.block_on(lane::choose(wish.as_deref())).map_err(|error| error.to_string())?;
+    let run = match &choice.lane {
+        Lane::Docker(docker) => Some(Arc::new(Run::begin(docker.clone())?)),
+        Lane::Local => None,
+    };
+    let conclusion = on_stage(runtime, arguments, choice, run.clone());
+    if let Some(run) = run.and_then(Arc::into_inner) {
+        runtime.block_on(run.end());
+    }
+    conclusion
+}
+
+fn on_stage(
+    runtime: &Arc<Runtime>,
+    arguments: &Arguments,
+    choice: Choice,
+    run: Option<Arc<Run>>,
+) -> Result<Conclusion, String> {
+    let asked_for = |case: &Case| !arguments.is_filtered_out(&Trial::test(case.name, || Ok(())));
+    let on_scene = |case: &Case| matches!(case.play, Play::OnScene(_)) && missing(case, &choice).is_none();
+    let stage = if CASES.iter().any(|case| asked_for(case) && on_scene(case)) {
+        let stage = runtime.block_on(Stage::build(run)).map_err(|error| error.to_string())?;
+        println!("system tests on {} ({})", stage.servers.describe(), choice.why);
+        Some(Arc::new(stage))
+    } else {
+        println!("system tests without servers: no case that is asked for shares any here ({})", choice.why);
+        None
+    };
+    let choice = Arc::new(choice);
+    let trials = CASES.map(|case| trial(case, Arc::clone(runtime), stage.clone(), Arc::clone(&choice)));
+    let conclusion = libtest_mimic::run(arguments, trials.into());
+    if let Some(stage) = stage {
+        runtime.block_on(Arc::into_inner(stage).expect("every case has ended").end());
+    }
+    Ok(conclusion)
+}
+
+/// Why a case cannot run in this lane.
+fn missing(case: &Case, choice: &Choice) -> Option<String> {
+    match case.needs {
+        Needs::Nothing => None,
+        Needs::Docker => choice.lacks_docker(),
+    }
+}
+
+fn trial(case: Case, runtime: Arc<Runtime>, stage: Option<Arc<Stage>>, choice: Arc<Choice>) -> Trial {
+    Trial::ignorable_test(case.name, move || {
+        if let Some(reason) = missing(&case, &choice) {
+            return Ok(Completion::ignored_with(reason));
+        }
+        runtime.block_on(async {
+            match case.play {
+                Play::OnScene(play) => play(Scene::set(stage.expect("built for this case")).await).await,
+                Play::Alone(play) => play().await,
+            }
+        });
+        Ok(Completion::Completed)
+    })
 }

@@ -14,9 +14,10 @@ use local_stack::service_process::{ServiceProcess, ServiceSpec};
 use local_stack::shop::local_client;
 use tokio_postgres::NoTls;
 
+use crate::docker::Run;
 use crate::heard::{DEADLINE, Heard, within};
 use crate::requests::Api;
-use crate::servers::{Kafka, LocalServers, Servers};
+use crate::servers::{ContainerServers, Kafka, LocalServers, Servers, ServersError};
 use crate::topic_reader::TopicReader;
 
 pub(crate) const PARTITIONS: i32 = 6;
@@ -31,8 +32,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) async fn build() -> Self {
-        let servers = Box::new(LocalServers::start().await);
+    /// In containers of this run; without one, on the local stack's engines.
+    pub(crate) async fn build(run: Option<Arc<Run>>) -> Result<Self, ServersError> {
+        let servers: Box<dyn Servers> = match run {
+            Some(run) => Box::new(ContainerServers::start(run).await?),
+            None => Box::new(LocalServers::start().await?),
+        };
         let template = TestDatabase::create(&servers.postgres()).await.expect("a database");
         let migrate = ServiceSpec {
             name: "migrate".to_owned(),
@@ -43,7 +48,7 @@ impl Stage {
         };
         let migrated = migrate.run(Heard::default().listener()).await;
         migrated.unwrap_or_else(|error| panic!("{error}"));
-        Self { servers, client: local_client().expect("a client"), template }
+        Ok(Self { servers, client: local_client().expect("a client"), template })
     }
 
     pub(crate) async fn end(self) {

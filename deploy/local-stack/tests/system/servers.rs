@@ -1,11 +1,18 @@
 //! # The servers under test
 //!
-//! The one place that knows which they are, so that others can take their place.
+//! Two sets of them: real ones in [`containers`], and those of the local stack in [`local`]. A case sees only what
+//! both can do.
 
-use engines::kafka::BrokerProcess;
-use engines::postgres::{PostgresOptions, PrivatePostgres};
+mod containers;
+mod kafka_container;
+mod local;
 
-const BROKERS: u16 = 3;
+use engines::guard::GuardError;
+use engines::kafka::BrokerError;
+use engines::postgres::PostgresError;
+
+pub(crate) use containers::ContainerServers;
+pub(crate) use local::LocalServers;
 
 /// What all cases share.
 pub(crate) trait Servers: Send + Sync {
@@ -23,66 +30,28 @@ pub(crate) trait Servers: Send + Sync {
 pub(crate) trait Kafka: Send + Sync {
     /// The addresses, as the setting `bootstrap.servers` wants them.
     fn bootstrap_servers(&self) -> String;
-    /// Creates a topic, with a replica on each broker.
+    /// Creates a topic, with a replica on each broker; returns once each partition has a leader.
     fn create_topic(&self, name: &str, partitions: i32);
     /// No broker can be reached.
     fn all_down(&self);
-    /// All can be reached again.
+    /// All can be reached again, where they were.
     fn all_up(&self);
 }
 
-/// PostgreSQL and the mock cluster on this machine, without containers.
-pub(crate) struct LocalServers {
-    postgres: PrivatePostgres,
-    kafka: BrokerProcess,
-}
-
-impl LocalServers {
-    pub(crate) async fn start() -> Self {
-        let postgres = PrivatePostgres::start(PostgresOptions::for_tests()).await;
-        Self { postgres: postgres.unwrap_or_else(|error| panic!("{error}")), kafka: start_kafka() }
-    }
-}
-
-impl Servers for LocalServers {
-    fn describe(&self) -> String {
-        format!(
-            "PostgreSQL {} (private) and librdkafka's mock cluster, {BROKERS} brokers in memory",
-            self.postgres.version()
-        )
-    }
-
-    fn postgres(&self) -> String {
-        self.postgres.url("postgres")
-    }
-
-    fn kafka(&self) -> &dyn Kafka {
-        &self.kafka
-    }
-
-    fn own_kafka(&self) -> Box<dyn Kafka> {
-        Box::new(start_kafka())
-    }
-}
-
-fn start_kafka() -> BrokerProcess {
-    BrokerProcess::start(BROKERS).unwrap_or_else(|error| panic!("{error}"))
-}
-
-impl Kafka for BrokerProcess {
-    fn bootstrap_servers(&self) -> String {
-        BrokerProcess::bootstrap_servers(self)
-    }
-
-    fn create_topic(&self, name: &str, partitions: i32) {
-        BrokerProcess::create_topic(self, name, partitions, i32::from(BROKERS)).expect("a topic");
-    }
-
-    fn all_down(&self) {
-        BrokerProcess::all_down(self).expect("the broker obeys");
-    }
-
-    fn all_up(&self) {
-        BrokerProcess::all_up(self).expect("the broker obeys");
-    }
+/// Why the servers are not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServersError {
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(
+        "the Docker engine has no image {image} and cannot pull it ({cause}): put it there (docker pull {image}), or \
+         take SYSTEM_TESTS=local"
+    )]
+    Image { image: String, cause: String },
+    #[error("{what} does not start in a container: {cause}")]
+    Container { what: &'static str, cause: String },
 }

@@ -5,10 +5,14 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use engines::child_process::ChildProcess;
+use engines::postgres::TestDatabase;
 use local_stack::service_log::LogLine;
+use local_stack::services::{PARTITIONS, TOPIC};
+use local_stack::shop::local_client;
 
 use crate::heard::{Heard, within};
 use crate::scene::{Scene, program};
+use crate::topic_reader::TopicReader;
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
@@ -80,7 +84,7 @@ fn alive(id: i32) -> bool {
 }
 
 /// `--once`: every order arrives, two are refused, nothing is left.
-pub(crate) async fn once(_scene: Scene) {
+pub(crate) async fn once() {
     let running = Running::start(&["--once", "--orders", "5", "--port", "0"]);
     let status = within("it ends", running.process.exited()).await;
     let text = running.text();
@@ -90,8 +94,37 @@ pub(crate) async fn once(_scene: Scene) {
     assert_eq!(running.left_behind(), 0);
 }
 
+/// `--kafka` and `--database-url`: it migrates the database and creates the topic, and takes both as they are when it
+/// is run again; the orders are in them.
+pub(crate) async fn on_real_servers(scene: Scene) {
+    let database = TestDatabase::create(&scene.stage.servers.postgres()).await.expect("a database");
+    let kafka = scene.kafka().bootstrap_servers();
+    let url = database.url();
+    for run in 1..=2 {
+        let running = Running::start(&[
+            "--once",
+            "--orders",
+            "5",
+            "--port",
+            "0",
+            "--kafka",
+            &kafka,
+            "--database-url",
+            &url,
+        ]);
+        let status = within("it ends", running.process.exited()).await;
+        let text = running.text();
+        assert!(status.success(), "{status}\n{text}");
+        assert!(text.contains(&format!("Kafka at {kafka}")), "{text}");
+        assert!(text.contains("committed = delivered = 5"), "{text}");
+        assert_eq!(running.left_behind(), 0);
+        let reader = TopicReader::open(&kafka, TOPIC, PARTITIONS);
+        assert_eq!(reader.records_on_the_broker(), 5 * run);
+    }
+}
+
 /// Whoever kills order-service finds it again where it was.
-pub(crate) async fn comes_back(scene: Scene) {
+pub(crate) async fn comes_back() {
     let running = Running::start(&["--orders", "1", "--port", "0"]);
     running.printed.says("kill -9 PID").await;
     let listens = |text: &str| {
@@ -110,7 +143,8 @@ pub(crate) async fn comes_back(scene: Scene) {
         .await;
     let after = listens(&running.text());
     assert_eq!(after, [before[0], before[0]]);
-    let answer = scene.stage.client.get(format!("http://{}/products/1", before[0])).send().await;
+    let client = local_client().expect("a client");
+    let answer = client.get(format!("http://{}/products/1", before[0])).send().await;
     assert_eq!(answer.expect("an answer").status(), 200);
 
     running.process.interrupt();
@@ -120,7 +154,7 @@ pub(crate) async fn comes_back(scene: Scene) {
 }
 
 /// SIGKILL: its guard does the rest.
-pub(crate) async fn killed(_scene: Scene) {
+pub(crate) async fn killed() {
     let running = Running::start(&["--orders", "1", "--port", "0"]);
     running.printed.says("kill -9 PID").await;
     let services = running.services();
