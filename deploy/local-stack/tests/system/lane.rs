@@ -66,7 +66,7 @@ impl Choice {
     pub(crate) fn lacks_docker(&self) -> Option<String> {
         match self.lane {
             Lane::Docker(_) => None,
-            Lane::Local => Some(format!("it needs Docker ({})", self.why)),
+            Lane::Local => Some(format!("needs Docker; {}", self.why)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use engines::child_process::ChildProcess;
+use engines::guard::{AtTheEnd, at_the_end};
 use engines::postgres::TestDatabase;
 use local_stack::service_log::LogLine;
 use local_stack::services::{PARTITIONS, TOPIC};
@@ -22,6 +23,8 @@ struct Running {
     printed: Heard,
     /// Where it makes its folders.
     place: PathBuf,
+    /// That place is removed even if we are killed.
+    removal: Option<AtTheEnd>,
 }
 
 impl Running {
@@ -30,6 +33,10 @@ impl Running {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("local-stack-test-{}-{number}", std::process::id());
         let place = std::env::temp_dir().join(name);
+        // Once it is empty: what is in it belongs to a guard that may still be at work.
+        let empty = r#"for try in $(seq 300); do rmdir "$0" || test ! -e "$0" && exit; sleep 0.1; done"#;
+        let removal =
+            at_the_end(Command::new("sh").args(["-c", empty]).arg(&place)).expect("the guard hears");
         std::fs::create_dir(&place).expect("a folder");
         // PostgreSQL may run as another user, who must get there.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -48,7 +55,7 @@ impl Running {
                 listener(&LogLine::read(&line.expect("text")));
             }
         });
-        Self { process, printed, place }
+        Self { process, printed, place, removal: Some(removal) }
     }
 
     fn text(&self) -> String {
@@ -73,8 +80,9 @@ impl Drop for Running {
         if std::thread::panicking() {
             eprintln!("{}", self.text());
         }
-        // What is in it belongs to a guard that may still be at work.
-        std::fs::remove_dir(&self.place).ok();
+        if let (Ok(()), Some(removal)) = (std::fs::remove_dir(&self.place), self.removal.take()) {
+            removal.release();
+        }
     }
 }
 

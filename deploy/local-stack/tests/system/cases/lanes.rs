@@ -4,6 +4,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
 use engines::child_process::ChildProcess;
+use engines::guard::at_the_end;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
@@ -73,6 +74,7 @@ pub(crate) async fn no_engine() {
 /// An engine that answers is taken by `auto` too, and what it lacks is not replaced by something else.
 pub(crate) async fn no_images() {
     let socket = std::env::temp_dir().join(format!("system-tests-empty-engine-{}.sock", std::process::id()));
+    let removal = at_the_end(Command::new("rm").arg("-f").arg(&socket)).expect("the guard hears");
     let engine = tokio::spawn(empty_engine(UnixListener::bind(&socket).expect("a socket")));
     let host = format!("unix://{}", socket.display());
     for lane in [None, Some("auto"), Some("docker")] {
@@ -84,7 +86,7 @@ pub(crate) async fn no_images() {
         assert!(!said.contains("running"), "no case was run: {said}");
     }
     engine.abort();
-    std::fs::remove_file(&socket).expect("ours");
+    removal.now().expect("the socket is removed");
 }
 
 /// Answers a ping, lists nothing, and has nothing else.
@@ -120,7 +122,7 @@ pub(crate) async fn ignored() {
         let (status, said) = Inner::start(lane, Some(NO_ENGINE), IN_DOCKER).ends().await;
         assert!(status.success(), "{said}");
         assert!(said.lines().next().is_some_and(|first| first.contains(why)), "{said}");
-        assert!(said.contains(&format!("ignored, it needs Docker ({why}")), "{said}");
+        assert!(said.contains(&format!("ignored (needs Docker; {why}")), "{said}");
         assert!(said.contains("0 passed; 0 failed; 1 ignored"), "{said}");
     }
     // A case that brings its own servers needs none of ours to be started.

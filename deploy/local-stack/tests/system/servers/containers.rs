@@ -19,6 +19,7 @@ use crate::docker::{LABEL, Run, with_causes};
 const POSTGRES_TAG: &str = "17";
 const POSTGRES_PORT: u16 = 5432;
 const USER: &str = "postgres";
+pub(super) const THIS_MACHINE: &str = "127.0.0.1";
 
 pub(crate) struct ContainerServers {
     run: Arc<Run>,
@@ -108,7 +109,7 @@ type Boxed = Box<dyn std::error::Error>;
 async fn address(postgres: &ContainerAsync<Postgres>) -> Result<(String, u16), Boxed> {
     let host = match postgres.get_host().await?.to_string() {
         // As a name it may mean ::1 first, where not every engine listens.
-        name if name == "localhost" => "127.0.0.1".to_owned(),
+        name if name == "localhost" => THIS_MACHINE.to_owned(),
         other => other,
     };
     let port = postgres.get_host_port_ipv4(POSTGRES_PORT.tcp()).await?;

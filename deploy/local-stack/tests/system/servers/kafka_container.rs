@@ -5,6 +5,7 @@
 //! afterwards that it is 127.0.0.1; here the broker is told the engine's real host, so that a remote engine
 //! serves too.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use testcontainers_modules::testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers_modules::testcontainers::runners::AsyncRunner;
 use testcontainers_modules::testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
-use super::containers::{not_started, waited};
+use super::containers::{THIS_MACHINE, not_started, waited};
 use super::{Kafka, ServersError};
 use crate::docker::{Docker, LABEL, Run};
 use crate::heard::DEADLINE;
@@ -71,7 +72,17 @@ pub(super) fn image(run: &Run, host: &str, port: u16) -> ContainerRequest<Generi
         .with_startup_timeout(START)
         .with_label(LABEL, run.name())
         .with_env_var("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://{host}:{port}"));
-    SETTINGS.iter().fold(image, |image, (name, value)| image.with_env_var(*name, *value))
+    let image = SETTINGS.iter().fold(image, |image, (name, value)| image.with_env_var(*name, *value));
+    if host == THIS_MACHINE {
+        // Whoever else is on the network has no business with a broker that asks for no password.
+        image.with_host_config_modifier(|config| {
+            for binding in config.port_bindings.iter_mut().flat_map(HashMap::values_mut).flatten().flatten() {
+                binding.host_ip = Some(THIS_MACHINE.to_owned());
+            }
+        })
+    } else {
+        image
+    }
 }
 
 impl KafkaContainer {

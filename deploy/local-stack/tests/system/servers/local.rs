@@ -24,7 +24,7 @@ impl LocalServers {
 impl Servers for LocalServers {
     fn describe(&self) -> String {
         format!(
-            "PostgreSQL {} (private) and librdkafka's mock cluster, {BROKERS} brokers in memory",
+            "PostgreSQL {} (private) and librdkafka's mock cluster, {BROKERS} brokers in memory, NOT on a real Kafka",
             self.postgres.version()
         )
     }
