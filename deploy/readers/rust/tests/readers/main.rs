@@ -9,6 +9,7 @@
 )]
 
 mod program;
+mod real_kafka;
 mod rust_reader;
 mod scene;
 mod spring_reader;

@@ -1,7 +1,7 @@
 //! A program that runs, and what it says.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +14,32 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 /// Killed when this value goes.
 pub(crate) struct Program {
     process: ChildProcess,
+    input: Option<ChildStdin>,
     lines: watch::Receiver<Vec<String>>,
 }
 
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// Its standard input stays open until [`Self::end_input`], or until we have ended.
+    pub(crate) fn start_with_input(command: &mut Command) -> Self {
+        Self::spawn(command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let process = ChildProcess::spawn(command).unwrap_or_else(|error| panic!("{error}"));
         let (sender, lines) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         listen(process.take_stdout(), Arc::clone(&sender));
         listen(process.take_stderr(), sender);
-        Self { process, lines }
+        Self { input: process.take_stdin(), process, lines }
+    }
+
+    pub(crate) fn end_input(&mut self) {
+        self.input = None;
     }
 
     /// Returns once so many of its lines hold `text`; it must not end before.

@@ -47,8 +47,10 @@ impl Stage {
 
 /// One case's own world.
 pub(crate) struct Scene {
-    stage: Arc<Stage>,
+    /// The servers stay for as long as a case plays.
+    _stage: Arc<Stage>,
     database: TestDatabase,
+    bootstrap_servers: String,
     pub(crate) topic: String,
 }
 
@@ -87,7 +89,14 @@ impl Scene {
         let number = SCENES.fetch_add(1, Ordering::Relaxed);
         let topic = format!("order-completed-{}-{number}", std::process::id());
         stage.kafka.create_topic(&topic, PARTITIONS, i32::from(BROKERS)).expect("a topic");
-        Self { stage, database, topic }
+        let bootstrap_servers = stage.kafka.bootstrap_servers();
+        Self { _stage: stage, database, bootstrap_servers, topic }
+    }
+
+    /// With another Kafka, which makes the topic when it is first asked for it.
+    pub(crate) fn on(mut self, bootstrap_servers: &str) -> Self {
+        bootstrap_servers.clone_into(&mut self.bootstrap_servers);
+        self
     }
 
     pub(crate) fn database_url(&self) -> String {
@@ -98,7 +107,7 @@ impl Scene {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
-            .env("KAFKA_BOOTSTRAP_SERVERS", self.stage.kafka.bootstrap_servers())
+            .env("KAFKA_BOOTSTRAP_SERVERS", &self.bootstrap_servers)
             .env("KAFKA_TOPIC", &self.topic)
             .env("KAFKA_GROUP_ID", self.group());
         command
@@ -110,9 +119,7 @@ impl Scene {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", self.stage.kafka.bootstrap_servers())
-            .set_log_level(RDKafkaLogLevel::Emerg);
+        config.set("bootstrap.servers", &self.bootstrap_servers).set_log_level(RDKafkaLogLevel::Emerg);
         config
     }
 

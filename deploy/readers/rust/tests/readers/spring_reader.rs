@@ -1,9 +1,10 @@
-//! The Spring reader: built by Maven, run by Java, on the same servers.
+//! The Spring reader: built by Maven, run by Java, on a real Kafka.
 
 use std::process::Command;
 
 use crate::Outcome;
 use crate::program::Program;
+use crate::real_kafka::RealKafka;
 use crate::scene::{Event, Scene, day_of};
 
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spring");
@@ -25,6 +26,16 @@ pub(crate) async fn counts_once(scene: Scene) -> Outcome {
         return Some("Maven cannot fetch the libraries of the Spring reader".to_owned());
     }
 
+    let kafka = match RealKafka::start() {
+        Ok(kafka) => kafka,
+        Err(reason) => return Some(reason),
+    };
+    counts_once_on(&scene.on(kafka.bootstrap_servers())).await;
+    kafka.end().await;
+    None
+}
+
+async fn counts_once_on(scene: &Scene) {
     let (first, second) = (Event::of_order(15), Event::of_order(16));
     scene.publish(&[
         first.clone(),
@@ -34,7 +45,7 @@ pub(crate) async fn counts_once(scene: Scene) -> Outcome {
         first,
         second,
     ]);
-    let reader = Program::start(&mut reader(&scene));
+    let reader = Program::start(&mut reader(scene));
     reader.says(3, "counted").await;
     reader.says(3, "a repeat, dropped").await;
     assert_eq!(scene.revenue().await, day_of(2, 1));
@@ -48,7 +59,6 @@ pub(crate) async fn counts_once(scene: Scene) -> Outcome {
     assert!(said.contains(&format!("topic {}, partition ", scene.topic)), "{said}");
     assert!(said.contains("cannot be read, so this reader stops: unknown event type or version"), "{said}");
     assert_eq!((scene.committed(), scene.revenue().await), (6, day_of(2, 1)), "it was not skipped");
-    None
 }
 
 /// JDBC wants user and password apart from the address.
