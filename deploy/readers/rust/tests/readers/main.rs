@@ -2,11 +2,7 @@
 //!
 //! Events as order-service publishes them, some of them twice; readers that are killed, stopped, and given what they
 //! cannot read. What counts is what stands in the reader's database in the end.
-#![expect(
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "a test program: a panic is a failed case, and its output is read by a person"
-)]
+#![expect(clippy::expect_used, reason = "a test program: a panic is a failed case")]
 
 mod program;
 mod real_kafka;
@@ -29,17 +25,15 @@ type Case = (&'static str, fn(Scene) -> Pin<Box<dyn Future<Output = Outcome>>>);
 
 /// Every case, by the sentence that it proves.
 const CASES: [Case; 4] = [
-    ("the_rust_reader_counts_each_order_once", |scene| {
-        Box::pin(async { rust_reader::counts_once(scene).await })
-    }),
+    ("the_rust_reader_counts_each_order_once", |scene| Box::pin(rust_reader::counts_once(scene))),
     ("the_rust_reader_killed_before_it_committed_its_position_counts_each_order_once", |scene| {
-        Box::pin(async { rust_reader::killed(scene).await })
+        Box::pin(rust_reader::killed(scene))
     }),
     ("the_rust_reader_stops_at_what_it_cannot_read_and_says_where", |scene| {
-        Box::pin(async { rust_reader::unreadable(scene).await })
+        Box::pin(rust_reader::unreadable(scene))
     }),
     ("the_spring_reader_counts_each_order_once_and_stops_at_what_it_cannot_read", |scene| {
-        Box::pin(async { spring_reader::counts_once(scene).await })
+        Box::pin(spring_reader::counts_once(scene))
     }),
 ];
 

@@ -12,7 +12,7 @@ const OLDEST_JAVA: u32 = 17;
 
 /// A repeat changes nothing; a version that it does not know stops it.
 pub(crate) async fn counts_once(scene: Scene) -> Outcome {
-    if let Some(missing) = missing_tools().await {
+    if let Some(missing) = missing_tools() {
         return Some(missing);
     }
     let build =
@@ -77,7 +77,7 @@ fn reader(scene: &Scene) -> Command {
 }
 
 /// What is not installed here, in words for a person.
-async fn missing_tools() -> Option<String> {
+fn missing_tools() -> Option<String> {
     let runs = |program: &str| Command::new(program).arg("-version").output().ok();
     if runs("mvn").is_none_or(|output| !output.status.success()) {
         return Some("Maven (mvn) is not installed".to_owned());
