@@ -111,9 +111,12 @@ impl Health {
         self.change(|client| client.owned = None);
     }
 
-    /// The client is given up, and with it the membership and all that it knew.
+    /// The client is given up, and with it the membership. Whether there is a topic is still true.
     pub(crate) fn client_replaced(&self) {
-        self.change(|client| *client = ClientState { connected: client.connected, ..ClientState::default() });
+        self.change(|client| {
+            let ClientState { connected, topic, .. } = *client;
+            *client = ClientState { connected, topic, ..ClientState::default() };
+        });
     }
 
     /// The client's own view, once a second: the truth that its events only hint at.

@@ -40,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) assignments: Assignments<Event>,
     pub(crate) health: Health,
     pub(crate) client_is_broken: bool,
+    /// Whether the present client ever had partitions of the topic.
+    client_knew_the_topic: bool,
     topic: Arc<str>,
     drain_timeout: Duration,
     signals: Receiver<Signal>,
@@ -68,6 +70,7 @@ impl Group {
             config: client::config(&kafka, delivery),
             assignments: Assignments::new(rules),
             client_is_broken: false,
+            client_knew_the_topic: false,
             drain_timeout: delivery.drain_timeout,
             commits: OffsetCommits::new(topic.clone(), kafka.commit_interval, Instant::now()),
             topic,
@@ -210,6 +213,21 @@ impl Group {
         }
     }
 
+    /// The client was given partitions of the topic.
+    pub(crate) fn topic_is_known(&mut self) {
+        self.client_knew_the_topic = true;
+    }
+
+    /// A client that knew a topic takes one of that name, created anew, for the old one with an outdated leader, and
+    /// never reads it; a new client does.
+    pub(crate) fn topic_is_missing(&mut self) {
+        self.health.topic_missing();
+        if self.client_knew_the_topic && !self.client_is_broken {
+            tracing::warn!(kafka.topic = %self.topic, "the topic {} is gone, so the client that read it is replaced", self.topic);
+            self.client_is_broken = true;
+        }
+    }
+
     /// librdkafka has no position for some partition, and does not say for which.
     pub(crate) fn a_position_is_missing(&mut self) {
         self.examination = Some(Examination { at: Instant::now(), left: self.assignments.partitions() });
@@ -309,6 +327,7 @@ impl Group {
             self.health.partition_gone(partition);
         }
         self.client_is_broken = false;
+        self.client_knew_the_topic = false;
         self.examination = None;
         self.health.client_replaced();
     }

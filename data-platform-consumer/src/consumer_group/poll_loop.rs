@@ -13,7 +13,7 @@
 //!
 //! The first client is set up before the thread starts, as properties that librdkafka refuses are a fault in the
 //! settings. A client that is beyond repair later (a fatal error, a rebalance that it refused, a partition
-//! that it no longer reads) is replaced by a new one after a wait that grows. A Kafka that is away is not
+//! that it no longer reads, a topic that was deleted) is replaced by a new one after a wait that grows. A Kafka that is away is not
 //! such a case: librdkafka reconnects by itself.
 
 use std::sync::Arc;

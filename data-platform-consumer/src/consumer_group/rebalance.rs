@@ -103,7 +103,7 @@ impl ClientContext for GroupContext {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.health.no_broker_in_reach(),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) if reason.starts_with(ABOUT_THE_TOPIC) => {
-                self.health.topic_missing();
+                self.group().topic_is_missing();
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) if reason.starts_with(ABOUT_THE_TOPIC) => {
                 self.health.topic_forbidden();
@@ -155,6 +155,9 @@ impl Group {
             log_start(&self.kafka.topic, *partition, *start);
         }
         assign(consumer, &explicit)?;
+        if !starts.is_empty() {
+            self.topic_is_known();
+        }
         self.health.joined(self.assignments.partitions().len());
         if self.is_stopping() {
             consumer.pause(&explicit)?;
@@ -185,8 +188,8 @@ impl Group {
             tracing::warn!(
                 kafka.topic = topic,
                 lost,
-                "lost partitions {numbers:?} of {topic}: the group gave this member up, having heard nothing from it for \
-                 too long; what was not committed is delivered again"
+                "lost partitions {numbers:?} of {topic} without handing them back: the group heard nothing from this member \
+                 for too long, or the topic is gone; what was not committed is delivered again"
             );
             self.health.assignment_lost();
         } else {

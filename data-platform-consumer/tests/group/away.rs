@@ -57,6 +57,27 @@ fn a_topic_that_is_missing_is_an_alarm_and_is_read_soon_after_it_was_created() {
 }
 
 #[test]
+fn a_topic_that_vanishes_is_an_alarm_and_is_read_on_when_it_is_there_again() {
+    let (broker, platform) = (Broker::with_partitions(2), Platform::taking_everything());
+    broker.order(0, 1);
+    let member = Member::join("only", &broker, &platform, &[]);
+    broker.await_committed(0, 1);
+    broker.cluster.topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    member.await_alarm(TOPIC_MISSING);
+    assert!(!member.readiness.is_ready());
+
+    broker.cluster.topic_error(TOPIC, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    broker.order(0, 2);
+    broker.order(1, 3);
+    let taken = platform.await_taken("what came later", |taken| taken.len() >= 3);
+    member.await_ready();
+    assert_eq!(member.alarms.active(), vec![]);
+    member.stop();
+    assert_eq!(platform.taken(), taken, "nothing is delivered again");
+    assert_eq!(taken.len(), 3);
+}
+
+#[test]
 fn a_topic_that_may_not_be_read_is_an_alarm_and_is_read_once_it_may_be() {
     let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
     broker.order(0, 1);
