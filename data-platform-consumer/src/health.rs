@@ -165,7 +165,6 @@ impl Health {
     /// An error that the client recovers from by itself; `name` tells repeats apart.
     pub(crate) fn client_error(&self, name: &str, reason: &str) {
         match BrokerError::parse(reason) {
-            Some(error) if error.is_a_mere_end() => tracing::debug!("Kafka: {name}: {reason}"),
             Some(error) => self.change(|client| client.broker_failed(&error)),
             None if self.is_news(name) => tracing::warn!("Kafka: {name}: {reason}"),
             None => tracing::debug!("Kafka: {name}: {reason}"),
@@ -224,9 +223,9 @@ impl Health {
             self.alarms.clear(KAFKA_UNREACHABLE, "");
         } else if client.looks_without_a_broker >= LOOKS_WITHOUT_A_BROKER {
             let cause = client.last_cause.as_deref().unwrap_or("none answers");
+            let advice = what_to_check(cause);
             let detail = format!(
-                "no Kafka broker can be reached ({cause}): check that the brokers run and that `kafka.bootstrap_servers` \
-                 names them; it is tried again until one answers"
+                "no Kafka broker can be reached ({cause}): check {advice}; it is tried again until one answers"
             );
             self.alarms.raise(KAFKA_UNREACHABLE, "", detail);
         }
@@ -273,12 +272,23 @@ impl Health {
     }
 }
 
+/// A broker that answers, but not to us, is another matter than one that does not answer.
+fn what_to_check(cause: &str) -> &'static str {
+    if cause.contains("SASL") {
+        "the user and password in `kafka.properties` (`sasl.mechanism`, `sasl.username`, `sasl.password`)"
+    } else if cause.contains("SSL") || cause.contains("certificate") {
+        "the certificates in `kafka.properties` (`ssl.ca.location` and its neighbours)"
+    } else {
+        "that the brokers run, that `kafka.bootstrap_servers` names them, and that `security.protocol` is theirs"
+    }
+}
+
 impl ClientState {
     /// Told once, unless no broker is in reach at all: then an alarm tells it.
     fn broker_failed(&mut self, error: &BrokerError<'_>) {
         let BrokerError { address, cause } = error;
         self.last_cause = Some(format!("{address}: {cause}"));
-        if self.connected && self.brokers_away.insert((*address).to_owned()) {
+        if self.connected && !error.is_a_mere_end() && self.brokers_away.insert((*address).to_owned()) {
             tracing::warn!(
                 "Kafka broker {address} cannot be reached, which is tried until it answers: {cause}"
             );

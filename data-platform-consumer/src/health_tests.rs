@@ -102,6 +102,26 @@ fn all_brokers_are_one_alarm_when_they_go_and_one_line_when_one_is_back() {
 }
 
 #[test]
+fn the_alarm_says_what_to_check() {
+    for (cause, to_check) in [
+        (REFUSED, "`kafka.bootstrap_servers`"),
+        ("Disconnected", "`security.protocol`"),
+        ("SASL authentication error: Authentication failed", "`sasl.password`"),
+        ("error:0A000086:SSL routines::certificate verify failed", "`ssl.ca.location`"),
+    ] {
+        told(|health, _, alarms| {
+            health.no_broker_in_reach();
+            health.client_error(
+                "any",
+                &format!("kafka-1:9092/bootstrap: {cause} (after 3ms in state AUTH_REQ)"),
+            );
+            let detail = &alarms.active()[0].detail;
+            assert!(detail.contains(cause) && detail.contains(to_check), "{detail}");
+        });
+    }
+}
+
+#[test]
 fn brokers_that_never_answer_are_an_alarm_although_the_client_does_not_say_so() {
     let lines = told(|health, _, alarms| {
         for _ in 0..LOOKS_WITHOUT_A_BROKER - 1 {

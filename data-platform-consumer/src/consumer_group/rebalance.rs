@@ -29,8 +29,8 @@ use super::{GroupConsumer, offset_commits};
 use crate::health::{BrokerReach, Health};
 
 /// These are told elsewhere, in our words: a connection that failed comes as an error too, once and not at every
-/// attempt, and a session that timed out as an assignment that was lost.
-const TOLD_ELSEWHERE: [&str; 2] = ["FAIL", "SESSTMOUT"];
+/// attempt, a session that timed out as an assignment that was lost, and requests that timed out as what came of it.
+const TOLD_ELSEWHERE: [&str; 3] = ["FAIL", "SESSTMOUT", "REQTMOUT"];
 /// How an error begins that is about the topic as a whole, and not about the fetch of a partition.
 const ABOUT_THE_TOPIC: &str = "Subscribed topic not available";
 
