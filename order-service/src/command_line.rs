@@ -5,10 +5,9 @@
 //! value came from; `order-service health` asks a running service.
 
 use crate::kafka::topics::{self, TopicsError};
+use crate::migration_job::{self, MigrationJobError};
 use crate::settings::{self, DEFAULTS, ENVIRONMENT_PREFIX, Settings};
 use crate::startup::{self, StartupError};
-use crate::storage::database::Database;
-use crate::storage::migrations::{self, MigrationError};
 use clap::{Parser, Subcommand};
 use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
@@ -20,7 +19,6 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use thiserror::Error;
-use tracing::info;
 
 const PROGRAM: &str = "order-service";
 
@@ -61,7 +59,7 @@ enum ProgramError {
     #[error(transparent)]
     Health(HealthCheckError),
     #[error("the database cannot be migrated")]
-    Migrate(#[source] MigrationError),
+    Migrate(#[source] MigrationJobError),
     #[error("the topics are not as they must be")]
     Topics(#[source] TopicsError),
     #[error("{0} before it was done; run it again")]
@@ -111,7 +109,8 @@ async fn execute(command: Command, settings: Settings) -> Result<(), ProgramErro
         Command::Settings | Command::Health(_) => Ok(()),
         Command::Serve => startup::serve(settings).await.map_err(ProgramError::Serve),
         Command::Migrate => {
-            unless_stopped(async { migrate(settings).await.map_err(ProgramError::Migrate) }).await
+            let migration = migration_job::run(&settings.database);
+            unless_stopped(async { migration.await.map_err(ProgramError::Migrate) }).await
         }
         Command::Topics => {
             let topics = topics::ensure(&settings.kafka, &settings.topics);
@@ -127,16 +126,4 @@ async fn unless_stopped(work: impl Future<Output = Result<(), ProgramError>>) ->
         done = work => done,
         signal = signals.received() => Err(ProgramError::Stopped(signal)),
     }
-}
-
-async fn migrate(settings: Settings) -> Result<(), MigrationError> {
-    let database = Database::new(&settings.database)?;
-    let applied = migrations::migrate(&database).await?;
-    if applied.is_empty() {
-        info!("the database is up to date");
-    }
-    for migration in applied {
-        info!("migration {migration} applied");
-    }
-    Ok(())
 }

@@ -11,11 +11,15 @@
 //! - [`outbox`]: what was committed and must become an event, and the relay that publishes it;
 //! - [`kafka`]: the producer.
 //!
-//! [`command_line`], [`settings`] and [`startup`] put them together.
+//! [`command_line`], [`settings`] and [`startup`] put them together; [`migration_job`] prepares the database, and
+//! [`kafka::topics`] Kafka.
 
 pub mod command_line;
 pub mod settings;
 pub mod startup;
+
+pub mod migration_job;
+mod patience;
 
 pub mod http;
 

@@ -92,6 +92,9 @@ pub struct DatabaseSettings {
     /// Wait for a connection.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
+    /// Wait of the migration job for the database.
+    #[serde(with = "humantime_serde")]
+    pub wait_timeout: Duration,
     /// Wait for a lock.
     #[serde(with = "humantime_serde")]
     pub lock_timeout: Duration,
@@ -196,6 +199,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     for (timeout, key) in [
         (http.body_timeout, "http.body_timeout"),
         (database.acquire_timeout, "database.acquire_timeout"),
+        (database.wait_timeout, "database.wait_timeout"),
         (database.lock_timeout, "database.lock_timeout"),
         (database.statement_timeout, "database.statement_timeout"),
         (database.idle_in_transaction_timeout, "database.idle_in_transaction_timeout"),

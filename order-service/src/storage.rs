@@ -4,6 +4,7 @@
 //! and have no policy. [`transaction_completion`] is the heart of the service: work, outbox rows, COMMIT, and
 //! then, and only then, the callbacks.
 
+mod admission;
 pub mod coupons;
 pub mod database;
 pub mod error;

@@ -30,7 +30,9 @@ pub enum CheckoutError {
 impl From<DatabaseError> for CheckoutError {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(cause) | DatabaseError::Busy(cause) => Self::Unavailable(cause),
+            DatabaseError::Unavailable(cause)
+            | DatabaseError::NotAdmitted(cause)
+            | DatabaseError::Busy(cause) => Self::Unavailable(cause),
             DatabaseError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),
         }

@@ -174,7 +174,7 @@ impl Problem {
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) | DatabaseError::Busy(_) => {
+            DatabaseError::Unavailable(_) | DatabaseError::NotAdmitted(_) | DatabaseError::Busy(_) => {
                 warn!("a request was not served: {error}");
                 Self::unavailable()
             }

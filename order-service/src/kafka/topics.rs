@@ -9,14 +9,13 @@
 //! and a topic that another job created first is compared like any other.
 
 pub mod comparison;
-mod patience;
 
 use super::cluster::{Cluster, Look, Partition, TopicState};
 use super::event_publisher::PublisherError;
 use super::topic_admin::{AdminError, TopicAdmin};
+use crate::patience::Patience;
 use crate::settings::{KafkaSettings, TopicsSettings};
 use comparison::{Found, Less, Wanted};
-use patience::Patience;
 use shared_messages::topics::dead_letter_topic;
 use std::collections::BTreeMap;
 use std::sync::Arc;

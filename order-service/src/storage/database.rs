@@ -5,13 +5,16 @@
 //! happened to need it first: an HTTP worker that stops must not take another request's transaction along.
 
 use super::Session;
+use super::admission;
 use super::error::DatabaseError;
 use crate::settings::DatabaseSettings;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use diesel::ConnectionError;
 use diesel_async::RunQueryDsl;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod,
+};
 use futures_util::FutureExt;
 use std::future::Future;
 use std::time::Duration;
@@ -71,11 +74,11 @@ impl Database {
     /// A session from the pool, within the acquire time-out.
     ///
     /// # Errors
-    /// [`DatabaseError::Unavailable`].
+    /// [`DatabaseError::Unavailable`] and [`DatabaseError::NotAdmitted`].
     pub async fn session(&self) -> Result<PooledSession, DatabaseError> {
         match timeout(self.acquire_timeout, self.pool.get()).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(DatabaseError::Unavailable(innermost(&error))),
+            Ok(Err(error)) => Err(of_connecting(&error)),
             Err(_) => Err(DatabaseError::Unavailable(format!(
                 "no connection within {:?}; all {} of the pool are busy, or none can be opened",
                 self.acquire_timeout,
@@ -88,7 +91,7 @@ impl Database {
     /// lost by a crash of the server without harm: a lost delete of the relay is a repeated event.
     ///
     /// # Errors
-    /// [`DatabaseError::Unavailable`].
+    /// [`DatabaseError::Unavailable`] and [`DatabaseError::NotAdmitted`].
     pub async fn relay_session(&self) -> Result<Session, DatabaseError> {
         self.own_session("order-service relay", "-c synchronous_commit=off").await
     }
@@ -132,7 +135,7 @@ impl Database {
         config.application_name(name).options(format!("{options} {more_options}"));
         match timeout(self.acquire_timeout, self.runtime.spawn(establish(config))).await {
             Ok(Ok(Ok(session))) => Ok(session),
-            Ok(Ok(Err(error))) => Err(DatabaseError::Unavailable(innermost(&error))),
+            Ok(Ok(Err(error))) => Err(of_connecting(&error)),
             Ok(Err(stopped)) => Err(DatabaseError::Unavailable(stopped.to_string())),
             Err(_) => Err(self.no_answer()),
         }
@@ -180,10 +183,11 @@ async fn establish(config: Config) -> Result<Session, ConnectionError> {
 }
 
 async fn connect(config: Config) -> Result<Session, ConnectionError> {
-    let (client, connection) = config
-        .connect(tokio_postgres::NoTls)
-        .await
-        .map_err(|error| ConnectionError::BadConnection(with_causes(&error)))?;
+    let (client, connection) =
+        config.connect(tokio_postgres::NoTls).await.map_err(|error| match admission::refusal(&error) {
+            Some(refusal) => ConnectionError::InvalidConnectionUrl(refusal),
+            None => ConnectionError::BadConnection(with_causes(&error)),
+        })?;
     Session::try_from_client_and_connection(client, connection).await
 }
 
@@ -210,6 +214,26 @@ fn session_config(settings: &DatabaseSettings) -> Result<Config, DatabaseError> 
         config.application_name("order-service");
     }
     Ok(config)
+}
+
+/// An invalid URL is how [`connect`] marks a connection that was refused for good.
+fn of_connecting(error: &(dyn std::error::Error + 'static)) -> DatabaseError {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let refused = |error: &(dyn std::error::Error + 'static)| {
+        // The pool's own error holds diesel's, but does not name it as its source.
+        let pooled = error.downcast_ref::<PoolError>().and_then(|pooled| match pooled {
+            PoolError::ConnectionError(error) => Some(error),
+            PoolError::QueryError(_) => None,
+        });
+        match pooled.or_else(|| error.downcast_ref()) {
+            Some(ConnectionError::InvalidConnectionUrl(refusal)) => Some(refusal.clone()),
+            _ => None,
+        }
+    };
+    match chain.find_map(refused) {
+        Some(refusal) => DatabaseError::NotAdmitted(refusal),
+        None => DatabaseError::Unavailable(innermost(error)),
+    }
 }
 
 /// The pool's and diesel's errors only repeat what the driver has said, in several lines.

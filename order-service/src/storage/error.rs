@@ -11,6 +11,9 @@ pub enum DatabaseError {
     /// There is no connection, it was lost, or the server is starting or stopping. Trying later may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// It answers, but does not let us in: the user, the password or the database is wrong. Only a person can help.
+    #[error("the database does not let us in: {0}")]
+    NotAdmitted(String),
     /// The connection was lost while a change was on its way: it may have been applied.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(String),
@@ -63,9 +66,11 @@ impl DatabaseError {
     pub(super) fn of_change(error: DieselError) -> Self {
         match Self::from(error) {
             Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
-            known @ (Self::OutcomeUnknown(_) | Self::Busy(_) | Self::Duplicate { .. } | Self::Refused(_)) => {
-                known
-            }
+            known @ (Self::NotAdmitted(_)
+            | Self::OutcomeUnknown(_)
+            | Self::Busy(_)
+            | Self::Duplicate { .. }
+            | Self::Refused(_)) => known,
         }
     }
 

@@ -35,11 +35,18 @@ pub enum MigrationError {
     Ahead(Vec<String>),
 }
 
-/// Applies what is missing, and returns the names of what was applied.
+/// Applies what is missing, and returns the names of what was applied. A database of a newer version is left alone.
 ///
 /// # Errors
 /// [`MigrationError`].
 pub async fn migrate(database: &Database) -> Result<Vec<String>, MigrationError> {
+    match check(database).await {
+        Ok(()) => return Ok(Vec::new()),
+        Err(MigrationError::Behind(_)) => {}
+        Err(error @ (MigrationError::Database(_) | MigrationError::Failed(_) | MigrationError::Ahead(_))) => {
+            return Err(error);
+        }
+    }
     let mut harness = AsyncMigrationHarness::new(database.session().await?);
     let applied = harness
         .run_pending_migrations(MIGRATIONS)

@@ -9,6 +9,7 @@ mod catalogue;
 mod complete_orders;
 mod http;
 mod kafka_watch;
+mod migration_job;
 mod relay;
 mod rig;
 mod running;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         http::cases(),
         kafka_watch::cases(),
         schema::cases(),
+        migration_job::cases(),
     ] {
         trials.extend(cases.into_iter().map(|case| case.into_trial(rig.clone(), runtime.handle().clone())));
     }

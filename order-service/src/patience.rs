@@ -7,7 +7,7 @@ const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// What is left of a bounded wait.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     since: Instant,
     limit: Duration,
     pauses: ExponentialBackoff,
@@ -15,7 +15,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// It begins `now`.
-    pub(super) fn new(limit: Duration, now: Instant) -> Self {
+    pub(crate) fn new(limit: Duration, now: Instant) -> Self {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(SHORTEST)
             .with_max_delay(LONGEST)
@@ -26,18 +26,18 @@ impl Patience {
     }
 
     /// How long to wait before the next attempt; nothing when the time is over.
-    pub(super) fn next_pause(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn next_pause(&mut self, now: Instant) -> Option<Duration> {
         let left = self.limit.checked_sub(now - self.since).filter(|left| !left.is_zero())?;
         Some(self.pauses.next().unwrap_or(LONGEST).min(left))
     }
 
     /// What one attempt may take, so that it does not go on long after the time is over.
-    pub(super) fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.limit.saturating_sub(self.since.elapsed()).max(SHORTEST)
     }
 
     /// How long it has lasted.
-    pub(super) fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
 }
