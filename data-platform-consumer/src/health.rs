@@ -214,8 +214,14 @@ impl Health {
     fn change(&self, change: impl FnOnce(&mut ClientState)) {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut client);
-        self.tell_alarms(&client);
-        self.tell_readiness(&client);
+        // Whoever sees an alarm sees it unready too, and ready only without one.
+        if let Some(unready) = client.unready() {
+            self.tell_unready(&client, &unready);
+            self.tell_alarms(&client);
+        } else {
+            self.tell_alarms(&client);
+            self.readiness.set_ready(KAFKA);
+        }
     }
 
     fn tell_alarms(&self, client: &ClientState) {
@@ -250,26 +256,20 @@ impl Health {
         }
     }
 
-    fn tell_readiness(&self, client: &ClientState) {
-        let (reason, alarmed) = if !client.connected {
-            ("no broker can be reached", true)
-        } else if client.topic == TopicState::Missing {
-            ("the topic does not exist", true)
-        } else if client.topic == TopicState::Forbidden {
-            ("the topic may not be read", true)
-        } else if !client.coordinator {
-            ("the group's coordinator cannot be reached", false)
-        } else if client.owned.is_none() {
-            ("joining the group", false)
-        } else {
-            return self.readiness.set_ready(KAFKA);
-        };
-        if alarmed || client.looks_without_the_group < LOOKS_WITHOUT_THE_GROUP {
+    fn tell_unready(&self, client: &ClientState, unready: &Unready) {
+        let &Unready { reason, has_an_alarm } = unready;
+        if has_an_alarm || client.looks_without_the_group < LOOKS_WITHOUT_THE_GROUP {
             self.readiness.set_unready_quietly(KAFKA, reason);
         } else {
             self.readiness.set_unready(KAFKA, reason);
         }
     }
+}
+
+struct Unready {
+    reason: &'static str,
+    /// Whether an alarm tells it.
+    has_an_alarm: bool,
 }
 
 /// A broker that answers, but not to us, is another matter than one that does not answer.
@@ -284,6 +284,24 @@ fn what_to_check(cause: &str) -> &'static str {
 }
 
 impl ClientState {
+    /// Why it cannot do its work, if it cannot.
+    fn unready(&self) -> Option<Unready> {
+        let (reason, has_an_alarm) = if !self.connected {
+            ("no broker can be reached", true)
+        } else if self.topic == TopicState::Missing {
+            ("the topic does not exist", true)
+        } else if self.topic == TopicState::Forbidden {
+            ("the topic may not be read", true)
+        } else if !self.coordinator {
+            ("the group's coordinator cannot be reached", false)
+        } else if self.owned.is_none() {
+            ("joining the group", false)
+        } else {
+            return None;
+        };
+        Some(Unready { reason, has_an_alarm })
+    }
+
     /// Told once, unless no broker is in reach at all: then an alarm tells it.
     fn broker_failed(&mut self, error: &BrokerError<'_>) {
         let BrokerError { address, cause } = error;
