@@ -90,6 +90,10 @@ impl TopicAdmin {
                 }
             }
         }
+        // The client hands out a refusal for one topic as a topic without properties, which there is none of.
+        if properties.is_empty() {
+            return Err(AdminError::NotAllowed(RDKafkaErrorCode::TopicAuthorizationFailed));
+        }
         Ok(properties)
     }
 }

@@ -281,15 +281,39 @@ fn leaderless(partitions: &BTreeMap<i32, Partition>) -> Option<String> {
 }
 
 fn told_as_created(wanted: &Wanted, partitions: &BTreeMap<i32, Partition>) -> i32 {
-    let properties: Vec<String> =
-        wanted.properties().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     let topic = &wanted.topic;
     info!(
         kafka.topic = topic,
         "topic {topic} created with {} partitions of {} replica(s), {}",
         partitions.len(),
         wanted.replication_factor,
-        properties.join(" ")
+        told(&wanted.properties())
     );
     i32::try_from(partitions.len()).unwrap_or(i32::MAX)
+}
+
+fn told(properties: &[(&str, String)]) -> String {
+    let told: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    told.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{wanted_for_dead_letters, wanted_for_events};
+    use crate::settings::{DEFAULTS, ENVIRONMENT_PREFIX, Settings};
+    use service_chassis::settings::{SettingsSource, load_with_environment};
+
+    #[test]
+    fn dead_letters_have_a_partition_for_each_number_that_an_event_can_come_from() {
+        let source =
+            SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
+        let settings: Settings = load_with_environment(&source, []).unwrap().settings;
+        let events = wanted_for_events(&settings.kafka, &settings.topics);
+        for (of_events, created, least) in [(12, 12, 12), (24, 24, 24), (6, 12, 6)] {
+            let letters = wanted_for_dead_letters(&settings.kafka, &settings.topics, of_events);
+            assert_eq!(letters.topic, "order-completed-dlt");
+            assert_eq!((letters.partitions, letters.least_partitions), (created, least));
+            assert!(letters.retention > events.retention);
+        }
+    }
 }

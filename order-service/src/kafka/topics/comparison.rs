@@ -266,7 +266,10 @@ impl Comparison<'_> {
         let stands = stands.unwrap_or("unknown, as Kafka does not tell it");
         Less {
             finding: format!("{property} is {stands}, {wanted} wanted"),
-            cure: self.alter(property, wanted.split(' ').next().unwrap_or(wanted)),
+            cure: format!(
+                "have DescribeConfigs on the topic granted to this user; or {}",
+                self.alter(property, wanted.split(' ').next().unwrap_or(wanted))
+            ),
         }
     }
 
