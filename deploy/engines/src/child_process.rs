@@ -155,7 +155,7 @@ fn wait_uncollected(pid: Pid) {
 }
 
 /// Runs a short command to its end, in the guard's group, and returns its status and what it printed.
-pub(crate) fn run(command: &mut Command) -> Result<(ExitStatus, String), SpawnError> {
+pub fn run(command: &mut Command) -> Result<(ExitStatus, String), SpawnError> {
     use std::process::Stdio;
 
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -97,14 +97,22 @@ fn check_orders(ledger: &Ledger, findings: &mut Vec<Finding>) {
         let orders = by_request.remove(request_key.as_str()).unwrap_or_default();
         let request_key = request_key.clone();
         match answer {
-            Answer::Acknowledged(order) if !orders.contains(&order.as_str()) => {
-                findings.push(Finding::OrderLost { request_key: request_key.clone(), order: order.clone() });
+            Answer::Acknowledged(promised) => {
+                let lost = promised.iter().filter(|order| !orders.contains(&order.as_str()));
+                findings.extend(lost.map(|order| Finding::OrderLost {
+                    request_key: request_key.clone(),
+                    order: order.clone(),
+                }));
+                if promised.len() > 1 {
+                    let orders = promised.iter().cloned().collect();
+                    findings.push(Finding::PromisedDifferently { request_key: request_key.clone(), orders });
+                }
             }
             Answer::Refused if !orders.is_empty() => {
                 let order = orders.join(", ");
                 findings.push(Finding::RefusedButBought { request_key: request_key.clone(), order });
             }
-            Answer::Acknowledged(_) | Answer::Refused | Answer::Unclear => {}
+            Answer::Refused | Answer::Unclear => {}
         }
         if orders.len() > 1 {
             let orders = orders.into_iter().map(str::to_owned).collect();
@@ -113,6 +121,10 @@ fn check_orders(ledger: &Ledger, findings: &mut Vec<Finding>) {
     }
     let unasked = by_request.into_values().flatten();
     findings.extend(unasked.map(|order| Finding::NeverAskedFor { order: order.to_owned() }));
+
+    let mut committed = HashSet::new();
+    let doubled = ledger.events.iter().filter(|event| !committed.insert(event.id.as_str()));
+    findings.extend(doubled.map(|event| Finding::CommittedTwice { event: event.id.clone() }));
 
     let with_event: HashSet<&str> = ledger.events.iter().map(|event| event.key.as_str()).collect();
     let silent = ledger.orders.iter().filter(|order| !with_event.contains(order.id.as_str()));

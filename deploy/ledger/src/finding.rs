@@ -12,6 +12,18 @@ pub enum Finding {
         /// What he was promised.
         order: String,
     },
+    /// A buyer was promised one order, and for the same request another.
+    PromisedDifferently {
+        /// The buyer's request.
+        request_key: String,
+        /// What he was promised.
+        orders: Vec<String>,
+    },
+    /// One event id in two outbox rows: readers drop the second as a repeat.
+    CommittedTwice {
+        /// The event.
+        event: String,
+    },
     /// More than one order for one request.
     BoughtTwice {
         /// The buyer's request.
@@ -92,6 +104,10 @@ impl fmt::Display for Finding {
             Self::OrderLost { request_key, order } => {
                 write!(f, "order {order} was promised (request {request_key}) and is not in the database")
             }
+            Self::PromisedDifferently { request_key, orders } => {
+                write!(f, "request {request_key} was answered with different orders: {}", orders.join(", "))
+            }
+            Self::CommittedTwice { event } => write!(f, "event {event} was committed twice"),
             Self::BoughtTwice { request_key, orders } => {
                 write!(f, "request {request_key} bought more than once: orders {}", orders.join(", "))
             }

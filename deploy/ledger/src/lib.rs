@@ -16,7 +16,7 @@
 mod balance;
 mod finding;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use balance::{Balance, Counts};
 pub use finding::Finding;
@@ -37,8 +37,8 @@ pub struct Ledger {
 enum Answer {
     /// None that tells: he may have bought or not.
     Unclear,
-    /// Bought, as this order.
-    Acknowledged(String),
+    /// Bought, as this order; as several, if he was told different ones.
+    Acknowledged(BTreeSet<String>),
     /// Certainly not bought.
     Refused,
 }
@@ -63,7 +63,12 @@ impl Ledger {
 
     /// The buyer was told that he has bought, as `order`.
     pub fn acknowledged(&mut self, request_key: &str, order: &str) {
-        self.requests.insert(request_key.to_owned(), Answer::Acknowledged(order.to_owned()));
+        let answer = self.requests.entry(request_key.to_owned()).or_insert(Answer::Unclear);
+        if let Answer::Acknowledged(promised) = answer {
+            promised.insert(order.to_owned());
+        } else {
+            *answer = Answer::Acknowledged(BTreeSet::from([order.to_owned()]));
+        }
     }
 
     /// The buyer was told that he has bought nothing. It says nothing against an earlier promise under the same

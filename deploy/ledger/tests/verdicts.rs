@@ -74,7 +74,41 @@ fn a_promised_order_that_is_not_there_is_found() {
 fn an_order_that_is_there_under_another_id_than_promised_is_found() {
     let mut ledger = kept();
     ledger.acknowledged("r3", "99");
-    finds(&ledger, &[Finding::OrderLost { request_key: text("r3"), order: text("99") }]);
+    let orders = vec![text("12"), text("99")];
+    finds(
+        &ledger,
+        &[
+            Finding::OrderLost { request_key: text("r3"), order: text("99") },
+            Finding::PromisedDifferently { request_key: text("r3"), orders },
+        ],
+    );
+}
+
+#[test]
+fn an_earlier_promise_is_not_forgotten_over_a_later_one() {
+    let mut ledger = Ledger::default();
+    ledger.acknowledged("r1", "1");
+    ledger.acknowledged("r1", "2");
+    ledger.order("2", "r1");
+    ledger.committed("2", "a");
+    ledger.recorded(0, 0, "2", "a");
+    ledger.received("a");
+    let orders = vec![text("1"), text("2")];
+    finds(
+        &ledger,
+        &[
+            Finding::OrderLost { request_key: text("r1"), order: text("1") },
+            Finding::PromisedDifferently { request_key: text("r1"), orders },
+        ],
+    );
+}
+
+#[test]
+fn an_event_id_that_was_committed_twice_is_found() {
+    let mut ledger = kept();
+    ledger.committed("11", "b");
+    let found = ledger.balance();
+    assert!(found.findings().contains(&Finding::CommittedTwice { event: text("b") }), "{found}");
 }
 
 #[test]

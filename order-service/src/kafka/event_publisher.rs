@@ -175,6 +175,8 @@ pub(super) fn quiet_config(settings: &KafkaSettings) -> ClientConfig {
     config
         .set("allow.auto.create.topics", "false")
         .set("statistics.interval.ms", "0")
+        // A frozen broker counts as up until then, and every look would ask it again instead of the others.
+        .set("socket.timeout.ms", "2000")
         .set_log_level(RDKafkaLogLevel::Emerg);
     config
 }

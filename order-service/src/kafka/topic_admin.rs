@@ -29,6 +29,10 @@ pub enum AdminError {
     /// As many brokers as the replicas need are not up.
     #[error("there are not enough brokers for its replicas")]
     TooFewBrokers,
+    /// Nothing was told of a topic that is there: this user may not know it, or the broker has not heard of it yet. The
+    /// client does not hand out which of the two.
+    #[error("its settings are not told: this user lacks DescribeConfigs on it, or it is too new")]
+    Untold,
     /// This user may not.
     #[error("it is not allowed ({0})")]
     NotAllowed(RDKafkaErrorCode),
@@ -90,9 +94,9 @@ impl TopicAdmin {
                 }
             }
         }
-        // The client hands out a refusal for one topic as a topic without properties, which there is none of.
+        // The client hands out an error of one topic as a topic without properties, which there is none of.
         if properties.is_empty() {
-            return Err(AdminError::NotAllowed(RDKafkaErrorCode::TopicAuthorizationFailed));
+            return Err(AdminError::Untold);
         }
         Ok(properties)
     }

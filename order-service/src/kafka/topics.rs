@@ -26,6 +26,8 @@ use tracing::{error, info, warn};
 
 /// How long one request to Kafka may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// So often a topic may be there whose settings nobody tells, before this is taken for a missing right.
+const LOOKS_AT_A_NEW_TOPIC: u32 = 4;
 
 /// Why the topics are not as they must be.
 #[derive(Debug, Error)]
@@ -116,6 +118,7 @@ impl Job<'_> {
     async fn ensure_topic(&mut self, wanted: &Wanted, accept_less: bool) -> Result<i32, TopicsError> {
         let topic = &wanted.topic;
         let mut created = false;
+        let mut untold = 0;
         // Bounded by the patience, which every way round the loop asks.
         loop {
             let look = self.look(topic).await?;
@@ -136,7 +139,10 @@ impl Job<'_> {
                     )),
                     None if created => return Ok(told_as_created(wanted, &partitions)),
                     None => {
-                        let found = self.found(topic, look.brokers, partitions, accept_less).await?;
+                        let may_be_new = untold < LOOKS_AT_A_NEW_TOPIC;
+                        let found =
+                            self.found(topic, look.brokers, partitions, accept_less, may_be_new).await?;
+                        untold += 1;
                         if let Some(found) = found {
                             return Ok(self.judge(wanted, &found, accept_less));
                         }
@@ -182,7 +188,7 @@ impl Job<'_> {
                 Ok(Creation::Obstacle(format!("{topic} cannot be created yet: {cause}")))
             }
             Err(AdminError::NotAllowed(_)) => Err(self.not_allowed(topic, "Create")),
-            Err(error @ (AdminError::Missing | AdminError::Refused(_))) => {
+            Err(error @ (AdminError::Missing | AdminError::Untold | AdminError::Refused(_))) => {
                 Err(TopicsError::Refused(format!(
                     "{topic} cannot be created with {} partitions, {} replicas and {:?}: {error}; the brokers' log says \
                  more",
@@ -201,12 +207,17 @@ impl Job<'_> {
         brokers: Vec<i32>,
         partitions: BTreeMap<i32, Partition>,
         accept_less: bool,
+        may_be_new: bool,
     ) -> Result<Option<Found>, TopicsError> {
         let limit = REQUEST_LIMIT.min(self.patience.left());
         let properties = match self.admin.properties(topic, limit).await {
             Ok(properties) => properties,
-            Err(AdminError::NotAllowed(_)) if accept_less => BTreeMap::new(),
-            Err(AdminError::NotAllowed(_)) => return Err(self.not_allowed(topic, "DescribeConfigs")),
+            // Another job may have created it a moment ago, and this broker not have heard of it.
+            Err(AdminError::Untold) if may_be_new => return Ok(None),
+            Err(AdminError::NotAllowed(_) | AdminError::Untold) if accept_less => BTreeMap::new(),
+            Err(AdminError::NotAllowed(_) | AdminError::Untold) => {
+                return Err(self.not_allowed(topic, "DescribeConfigs"));
+            }
             Err(
                 AdminError::Missing
                 | AdminError::Unavailable(_)

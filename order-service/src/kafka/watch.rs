@@ -27,7 +27,7 @@ pub const KAFKA_UNREACHABLE: &str = "kafka-unreachable";
 /// Raised while the topic of the events does not exist.
 pub const TOPIC_MISSING: &str = "topic-missing";
 /// Raised while Kafka does not let this user see the topic.
-pub const TOPIC_NOT_ALLOWED: &str = "topic-not-allowed";
+pub const TOPIC_FORBIDDEN: &str = "topic-forbidden";
 /// Raised while the topic stands with fewer copies than the settings want, or with other dangers to its events.
 pub const TOPIC_BELOW_DURABILITY: &str = "topic-below-durability";
 
@@ -151,7 +151,7 @@ impl KafkaWatch {
             }),
         );
         self.tell(
-            TOPIC_NOT_ALLOWED,
+            TOPIC_FORBIDDEN,
             not_allowed.then(|| {
                 format!(
                     "Kafka does not let this user see topic {topic}: have Describe and Write granted; orders go on, \

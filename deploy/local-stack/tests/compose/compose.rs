@@ -1,10 +1,14 @@
 //! # The command `docker compose`
 //!
 //! On the repository's own file, with a project name and values of its own: neither a user's `.env` nor his
-//! environment changes what is tested.
+//! environment changes what is tested. Every command runs in the guard's group, so that none goes on making containers
+//! when we are killed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use engines::child_process::{self, ChildProcess};
+use tokio::runtime::Runtime;
 
 /// One project of the compose file.
 pub(crate) struct Compose {
@@ -48,38 +52,34 @@ impl Compose {
         command
     }
 
-    /// Runs it, which must succeed; what it printed.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+    /// Runs it, which must succeed; what it printed, errors last.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
         successful(&mut self.command(arguments))
     }
 
     /// Runs it with its output shown, since it may take minutes.
-    pub(crate) fn run_shown(&self, arguments: &[&str]) {
-        let status = self.command(arguments).status().expect("docker starts");
+    pub(crate) fn run_shown(&self, runtime: &Runtime, arguments: &[&str]) {
+        let running = ChildProcess::spawn(&mut self.command(arguments)).expect("docker starts");
+        let status = runtime.block_on(running.exited());
         assert!(status.success(), "docker compose {} ended with {status}", arguments.join(" "));
     }
 
     /// The containers of a part, running or not, oldest number first.
     pub(crate) fn containers(&self, part: &str) -> Vec<String> {
-        let output = self.run(&["ps", "--all", "--quiet", "--no-trunc", part]);
-        let mut ids: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+        let listed = self.run(&["ps", "--all", "--quiet", "--no-trunc", part]);
+        let mut ids: Vec<String> = listed.lines().map(str::to_owned).collect();
         ids.sort_by_key(|id| docker(&["inspect", "--format", "{{.Name}}", id]));
         ids
     }
 }
 
-/// Runs `docker` with these arguments, which must succeed; what it printed on standard output.
+/// Runs `docker` with these arguments, which must succeed; what it printed.
 pub(crate) fn docker(arguments: &[&str]) -> String {
-    let output = successful(Command::new("docker").args(arguments).stdin(Stdio::null()));
-    text(&output.stdout).trim().to_owned()
+    successful(Command::new("docker").args(arguments)).trim().to_owned()
 }
 
-fn successful(command: &mut Command) -> Output {
-    let output = command.output().expect("docker starts");
-    assert!(output.status.success(), "{command:?} ended with {}: {}", output.status, text(&output.stderr));
-    output
-}
-
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn successful(command: &mut Command) -> String {
+    let (status, said) = child_process::run(command).expect("docker starts");
+    assert!(status.success(), "{command:?} ended with {status}: {said}");
+    said
 }

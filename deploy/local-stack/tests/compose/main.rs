@@ -79,7 +79,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         return libtest_mimic::run(arguments, Vec::new()).exit_code();
     }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    let stack = Stack::up();
+    let stack = Stack::up(&runtime);
     println!("compose tests on {}", stack.describe());
     let stack = Arc::new(Mutex::new(stack));
     let trials = CASES.map(|(name, case)| {

@@ -6,12 +6,14 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use engines::child_process;
 use engines::guard::{AtTheEnd, at_the_end};
 use ledger::Ledger;
 use local_stack::shop::local_client;
+use tokio::runtime::Runtime;
 
 use crate::buyers::Api;
-use crate::compose::{Compose, docker, text};
+use crate::compose::{Compose, docker};
 use crate::deliveries::Deliveries;
 use crate::evidence::Evidence;
 use crate::latencies::Latencies;
@@ -40,29 +42,33 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Builds the images if they are not of this source, and waits until everything is healthy.
-    pub(crate) fn up() -> Self {
+    pub(crate) fn up(runtime: &Runtime) -> Self {
+        println!("building the images; the first time it takes some minutes");
+        let images = ("IMAGE_TAG", "test".to_owned());
+        let project = format!("orders-test-{}", std::process::id());
+        Compose::new(project.clone(), vec![images.clone()]).run_shown(runtime, &["build", "--quiet"]);
+
+        // Only now: what is free now may not be so some minutes later.
         let ports = free_ports::<6>();
         let names = ["KAFKA_1_PORT", "KAFKA_2_PORT", "KAFKA_3_PORT"];
         let names = names.into_iter().chain(["POSTGRES_PORT", "ORDER_SERVICE_PORT"]);
         let mut values: Vec<(&str, String)> =
             names.chain(["ORDER_SERVICE_MANAGEMENT_PORT"]).zip(ports.iter().map(u16::to_string)).collect();
         values.extend([
+            images,
             ("POSTGRES_PASSWORD", PASSWORD.to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
             ("DATA_PLATFORM_TAKES", "50ms".to_owned()),
         ]);
-        let compose = Compose::new(format!("orders-test-{}", std::process::id()), values);
+        let compose = Compose::new(project, values);
         let away = ["down", "--volumes", "--remove-orphans", "--timeout", "0"];
         let away = at_the_end(&compose.command(&away)).expect("a guard");
 
-        println!("building the images; the first time it takes some minutes");
-        compose.run_shown(&["build", "--quiet"]);
         let began = Instant::now();
-        let up = compose.command(&["up", "--detach", "--wait"]).output().expect("docker starts");
-        if !up.status.success() {
-            let logs = compose.command(&["logs", "--tail", "50"]).output().expect("docker starts");
-            panic!("the stack does not come up: {}{}", text(&up.stderr), text(&logs.stdout));
-        }
+        let mut up = compose.command(&["up", "--detach", "--wait"]);
+        let (status, said) = child_process::run(&mut up).expect("docker starts");
+        let logs = || compose.run(&["logs", "--tail", "50"]);
+        assert!(status.success(), "the stack does not come up: {said}{}", logs());
         let took = began.elapsed();
         let [kafka_1, kafka_2, kafka_3, postgres, http, _] = ports;
         let brokers = [kafka_1, kafka_2, kafka_3].map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -86,8 +92,7 @@ impl Stack {
     /// For the first line of the output.
     pub(crate) fn describe(&self) -> String {
         let version = |part: &str, command: &[&str]| {
-            let output = self.compose.run(&[&["exec", "-T", part], command].concat());
-            text(&output.stdout).trim().to_owned()
+            self.compose.run(&[&["exec", "-T", part], command].concat()).trim().to_owned()
         };
         let postgres = version(POSTGRES, &["postgres", "--version"]);
         let image =
@@ -116,9 +121,8 @@ impl Stack {
 
     /// Whatever the services said that is more than information, for a person who looks into a failure.
     pub(crate) fn show_logs(&self) {
-        let mut logs = self.compose.command(&["logs", "--no-color", ORDER_SERVICE, CONSUMER]);
-        let output = logs.output().expect("docker starts");
-        for line in text(&output.stdout).lines().filter(|line| !line.contains(r#""level":"INFO""#)) {
+        let logs = self.compose.run(&["logs", "--no-color", ORDER_SERVICE, CONSUMER]);
+        for line in logs.lines().filter(|line| !line.contains(r#""level":"INFO""#)) {
             eprintln!("{line}");
         }
     }

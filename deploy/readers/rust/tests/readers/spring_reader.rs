@@ -12,6 +12,10 @@ const OLDEST_JAVA: u32 = 17;
 
 /// A repeat changes nothing; a version that it does not know stops it.
 pub(crate) async fn counts_once(scene: Scene) -> Outcome {
+    let wish = std::env::var("SYSTEM_TESTS").unwrap_or_default();
+    if wish == "local" {
+        return Some("SYSTEM_TESTS=local, and it needs Docker".to_owned());
+    }
     if let Some(missing) = missing_tools() {
         return Some(missing);
     }
@@ -28,6 +32,7 @@ pub(crate) async fn counts_once(scene: Scene) -> Outcome {
 
     let kafka = match RealKafka::start() {
         Ok(kafka) => kafka,
+        Err(reason) if wish == "docker" => panic!("SYSTEM_TESTS=docker, but {reason}"),
         Err(reason) => return Some(reason),
     };
     counts_once_on(&scene.on(kafka.bootstrap_servers())).await;
