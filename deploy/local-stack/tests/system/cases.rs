@@ -8,8 +8,11 @@ mod command;
 mod consumers;
 mod killed_order_service;
 mod lanes;
+mod real_kafka;
 mod refusals;
 mod repeats;
+mod stopped_consumer;
+mod topics_command;
 mod wire_form;
 
 use std::pin::Pin;
@@ -58,7 +61,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 18] = [
+pub(crate) const CASES: [Case; 26] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -80,6 +83,40 @@ pub(crate) const CASES: [Case; 18] = [
     Case::on_scene("the_other_consumer_finishes_the_share_of_a_killed_one", |scene| {
         Box::pin(consumers::one_is_killed(scene))
     }),
+    Case::on_scene(
+        "a_stopped_consumer_has_committed_what_it_delivered_and_its_successor_delivers_the_rest",
+        |scene| Box::pin(stopped_consumer::balances(scene)),
+    ),
+    Case::on_scene(
+        "the_topics_command_creates_what_is_missing_as_it_is_wanted_and_finds_it_again",
+        |scene| Box::pin(topics_command::creates(scene)),
+    )
+    .in_docker(),
+    Case::on_scene("the_topics_command_refuses_less_than_is_wanted_and_names_each_difference", |scene| {
+        Box::pin(topics_command::refuses_less(scene))
+    })
+    .in_docker(),
+    Case::on_scene(
+        "the_topics_command_says_how_many_brokers_there_are_when_the_replicas_need_more",
+        |scene| Box::pin(topics_command::lacks_brokers(scene)),
+    )
+    .in_docker(),
+    Case::on_scene("a_topic_that_is_missing_holds_up_no_order_and_all_arrive_when_it_is_there", |scene| {
+        Box::pin(real_kafka::topic_comes_later(scene))
+    })
+    .in_docker(),
+    Case::on_scene("partitions_that_are_added_are_read_from_their_beginning", |scene| {
+        Box::pin(real_kafka::partitions_are_added(scene))
+    })
+    .in_docker(),
+    Case::on_scene("a_kafka_that_is_killed_in_the_middle_of_a_sale_loses_no_order", |scene| {
+        Box::pin(real_kafka::killed_under_load(scene))
+    })
+    .in_docker(),
+    Case::on_scene("a_topic_that_is_deleted_and_later_created_anew_is_written_and_read", |scene| {
+        Box::pin(real_kafka::topic_is_created_anew(scene))
+    })
+    .in_docker(),
     Case::alone("the_command_ends_with_0_once_every_order_arrived", || Box::pin(command::once())),
     Case::on_scene("the_command_takes_a_real_kafka_and_postgresql_of_ones_own", |scene| {
         Box::pin(command::on_real_servers(scene))

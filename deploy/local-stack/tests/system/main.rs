@@ -18,6 +18,7 @@ mod cases;
 mod docker;
 mod heard;
 mod lane;
+mod operator;
 mod requests;
 mod scene;
 mod servers;

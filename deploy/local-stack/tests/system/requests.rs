@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 /// An order-service's http port.
+#[derive(Clone)]
 pub(crate) struct Api {
     client: reqwest::Client,
     root: String,

@@ -4,6 +4,7 @@
 //! settings it gives, and their words are shown when the case fails.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +19,7 @@ use crate::docker::Run;
 use crate::heard::{DEADLINE, Heard, within};
 use crate::requests::Api;
 use crate::servers::{ContainerServers, Kafka, LocalServers, Servers, ServersError};
-use crate::topic_reader::TopicReader;
+use crate::topic_reader::{self, TopicReader};
 
 pub(crate) const PARTITIONS: i32 = 6;
 const LEVEL: &str = "info,rdkafka=off,librdkafka=off";
@@ -79,6 +80,7 @@ pub(crate) struct Scene {
 pub(crate) struct OrderService {
     pub(crate) process: ServiceProcess,
     pub(crate) api: Api,
+    pub(crate) heard: Heard,
 }
 
 /// A consumer, ready or on its way to it.
@@ -104,6 +106,12 @@ impl Scene {
         self
     }
 
+    /// The name of another topic, which nobody has created.
+    pub(crate) fn with_a_topic_that_is_missing(mut self) -> Self {
+        self.topic.push_str("-later");
+        self
+    }
+
     pub(crate) fn kafka(&self) -> &dyn Kafka {
         self.own_kafka.as_deref().unwrap_or_else(|| self.stage.servers.kafka())
     }
@@ -112,24 +120,45 @@ impl Scene {
     pub(crate) async fn order_service(&self, settings: &[(&'static str, &str)]) -> OrderService {
         let mut given = self.shared();
         given.extend([("DATABASE__URL", self.database.url()), ("HTTP__PORT", "0".to_owned())]);
-        let (process, _) = self.start("order-service", Service::OrderService, given, settings);
+        let (process, heard) = self.start("order-service", Service::OrderService, &[], given, settings);
         let ready = process.ready(&self.stage.client, DEADLINE).await;
         let http = ready.unwrap_or_else(|error| panic!("{error}")).http.expect("it says where it listens");
-        OrderService { process, api: Api::new(self.stage.client.clone(), http) }
+        OrderService { process, api: Api::new(self.stage.client.clone(), http), heard }
+    }
+
+    /// Runs `order-service topics`: how it ended, and everything that it said.
+    pub(crate) async fn topics_command(&self, settings: &[(&'static str, &str)]) -> (ExitStatus, String) {
+        let (process, heard) =
+            self.start("topics", Service::OrderService, &["topics"], self.shared(), settings);
+        // It never listens: told at the end of its output, so that everything was heard.
+        let listening = within("the command says all", process.listening()).await;
+        assert!(listening.is_err(), "a command listens nowhere: {listening:?}");
+        let status = within("the command ends", process.exited()).await;
+        (status, heard.messages().join("\n"))
     }
 
     /// Starts a consumer of this case's group; it may not have joined yet.
     pub(crate) fn consumer(&self, name: &str, settings: &[(&'static str, &str)]) -> Consumer {
         let mut given = self.shared();
         given.extend([
-            ("KAFKA__GROUP_ID", format!("group-of-{}", self.topic)),
+            ("KAFKA__GROUP_ID", self.group()),
             ("KAFKA__SESSION_TIMEOUT", "6s".to_owned()),
             ("KAFKA__HEARTBEAT_INTERVAL", "500ms".to_owned()),
             ("SINK__KIND", "log".to_owned()),
             ("SINK__LOG__WAIT", "10ms".to_owned()),
         ]);
-        let (process, heard) = self.start(name, Service::DataPlatformConsumer, given, settings);
+        let (process, heard) = self.start(name, Service::DataPlatformConsumer, &[], given, settings);
         Consumer { process, heard }
+    }
+
+    fn group(&self) -> String {
+        format!("group-of-{}", self.topic)
+    }
+
+    /// How many records this case's group has committed.
+    pub(crate) fn committed_records(&self) -> i64 {
+        let servers = self.kafka().bootstrap_servers();
+        topic_reader::committed_records(&servers, &self.group(), &self.topic, PARTITIONS)
     }
 
     fn shared(&self) -> Vec<(&'static str, String)> {
@@ -146,6 +175,7 @@ impl Scene {
         &self,
         name: &str,
         service: Service,
+        arguments: &[&str],
         mut settings: Vec<(&'static str, String)>,
         more: &[(&'static str, &str)],
     ) -> (ServiceProcess, Heard) {
@@ -154,7 +184,7 @@ impl Scene {
             name: name.to_owned(),
             program: program(),
             service,
-            arguments: Vec::new(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             settings,
         };
         let heard = Heard::default();

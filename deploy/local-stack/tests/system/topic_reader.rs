@@ -70,6 +70,20 @@ impl TopicReader {
     }
 }
 
+/// How many records of the topic, counted from its beginning, the group has committed.
+pub(crate) fn committed_records(bootstrap_servers: &str, group: &str, topic: &str, partitions: i32) -> i64 {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", group)
+        .set_log_level(RDKafkaLogLevel::Emerg)
+        .create()
+        .expect("a consumer");
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, partitions - 1);
+    let committed = consumer.committed_offsets(asked, DEADLINE).expect("the coordinator answers");
+    committed.elements().iter().map(|partition| partition.offset().to_raw().unwrap_or(0).max(0)).sum()
+}
+
 fn record(message: &BorrowedMessage<'_>) -> Record {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
