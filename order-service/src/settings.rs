@@ -158,6 +158,9 @@ pub struct RelaySettings {
     /// When an event is left behind.
     #[serde(with = "humantime_serde")]
     pub straggler_after: Duration,
+    /// When the oldest pending event is worth an alarm.
+    #[serde(with = "humantime_serde")]
+    pub alarm_after: Duration,
     /// Longest wait for the last acknowledgements.
     #[serde(with = "humantime_serde")]
     pub flush_timeout: Duration,

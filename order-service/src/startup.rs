@@ -10,6 +10,7 @@ use crate::checkout::Checkout;
 use crate::http;
 use crate::kafka::event_publisher::PublisherError;
 use crate::kafka::watch::KafkaWatch;
+use crate::outbox::delay_alarm::DelayAlarm;
 use crate::outbox::relay::Relay;
 use crate::outbox::wake_up::WakeUp;
 use crate::settings::{DatabaseSettings, HttpSettings, Settings};
@@ -29,7 +30,7 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 const DATABASE: &str = "database";
 const DATABASE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,7 +124,10 @@ impl Service {
         let (server, http_address) = bind_http(&settings, checkout)?;
         await_schema(&database, &settings.database, &readiness).await?;
         let stop_relay = CancellationToken::new();
-        let mut watches = vec![tokio::spawn(watch_database(database.clone(), readiness))];
+        let relay_settings = &settings.relay;
+        let delay =
+            relay_settings.enabled.then(|| DelayAlarm::new(alarms.clone(), relay_settings.alarm_after));
+        let mut watches = vec![tokio::spawn(watch_database(database.clone(), readiness, delay))];
         watches.extend(start_kafka_watch(&settings, alarms.clone(), stop_relay.clone())?);
         let relay = start_relay(&settings, &database, wake_up, alarms, stop_relay.clone())?;
         info!("listening http={http_address} management={management_address}");
@@ -224,7 +228,7 @@ fn start_kafka_watch(
     Ok(Some(tokio::spawn(watch.run(stop))))
 }
 
-/// Waits until the database answers; a schema that does not fit is no use waiting for.
+/// Waits until the database answers and is migrated; a newer one is no use waiting for.
 async fn await_schema(
     database: &Database,
     settings: &DatabaseSettings,
@@ -238,7 +242,8 @@ async fn await_schema(
                 readiness.set_ready(DATABASE);
                 return Ok(());
             }
-            Err(MigrationError::Database(error)) => {
+            // Neither a database that comes later nor a migration that runs later is a reason to end.
+            Err(error @ (MigrationError::Database(_) | MigrationError::Behind(_))) => {
                 let pause = pauses.next().unwrap_or(settings.acquire_timeout);
                 warn!(
                     "waiting for the database at {}, {} s so far: {error}",
@@ -248,14 +253,14 @@ async fn await_schema(
                 readiness.set_unready(DATABASE, error.to_string());
                 sleep(pause).await;
             }
-            Err(
-                error @ (MigrationError::Failed(_) | MigrationError::Behind(_) | MigrationError::Ahead(_)),
-            ) => return Err(StartupError::Schema(error)),
+            Err(error @ (MigrationError::Failed(_) | MigrationError::Ahead(_))) => {
+                return Err(StartupError::Schema(error));
+            }
         }
     }
 }
 
-async fn watch_database(database: Database, readiness: Readiness) {
+async fn watch_database(database: Database, readiness: Readiness, delay: Option<DelayAlarm>) {
     let mut ticks = interval(DATABASE_CHECK_INTERVAL);
     let mut session = None;
     loop {
@@ -263,6 +268,12 @@ async fn watch_database(database: Database, readiness: Readiness) {
         match database.ping(&mut session).await {
             Ok(()) => readiness.set_ready(DATABASE),
             Err(error) => readiness.set_unready(DATABASE, error.to_string()),
+        }
+        if let (Some(delay), Some(own)) = (&delay, &mut session)
+            && let Err(error) = database.within_limit(delay.look(own)).await
+        {
+            debug!("the oldest event cannot be looked at: {error}");
+            session = None;
         }
     }
 }

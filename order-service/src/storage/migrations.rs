@@ -1,7 +1,7 @@
 //! # Migrations
 //!
-//! Compiled in. `order-service migrate` applies them; serving only compares, and refuses a database that is
-//! older or newer than this program.
+//! Compiled in. `order-service migrate` applies them; serving only compares: it waits until one that is
+//! older than this program was migrated, and refuses a newer one.
 
 use super::Session;
 use super::database::Database;

@@ -10,11 +10,22 @@ use super::{Session, prepared_once};
 use crate::outbox::message::{OutboxMessage, PendingMessage};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Jsonb, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Jsonb, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// How long the oldest pending message has waited, by the database's clock.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn oldest_age(session: &mut Session) -> Result<Option<Duration>, DatabaseError> {
+    let age = diesel::dsl::sql::<Double>("extract(epoch FROM clock_timestamp() - created_at)::float8");
+    let oldest = outbox::table.select(age).order(outbox::seq).first::<f64>(session).await.optional()?;
+    Ok(oldest.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+}
 
 /// Appends the messages in their order; without messages it still proves that the transaction is alive.
 pub(super) async fn append(session: &mut Session, messages: &[OutboxMessage]) -> Result<(), DatabaseError> {

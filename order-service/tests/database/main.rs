@@ -7,6 +7,7 @@
 
 mod catalogue;
 mod complete_orders;
+mod delay_alarm;
 mod http;
 mod kafka_watch;
 mod migration_job;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         complete_orders::cases(),
         catalogue::cases(),
         relay::cases(),
+        delay_alarm::cases(),
         http::cases(),
         kafka_watch::cases(),
         schema::cases(),

@@ -1,15 +1,19 @@
 //! The schema that diesel sees is the one that the migrations make.
 
 use crate::cases;
-use crate::rig::{Rig, settings};
+use crate::rig::{Rig, settings, settings_with};
+use order_service::startup::Service;
 use order_service::storage::database::Database;
 use order_service::storage::migrations::{self, MigrationError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 cases!(
     the_schema_file_is_the_migrated_database,
     a_database_that_was_never_migrated_is_refused_with_what_to_do,
+    a_service_waits_for_a_database_that_is_migrated_later,
     a_database_of_a_newer_version_is_refused,
     migrating_twice_changes_nothing,
 );
@@ -70,6 +74,24 @@ async fn a_database_that_was_never_migrated_is_refused_with_what_to_do(rig: Arc<
     tokio::spawn(session.1);
     let tables: i64 = session.0.query_one(tables, &[]).await.unwrap().get(0);
     assert_eq!(tables, 0, "a look must not write");
+}
+
+/// A deployment may start the service before the job that migrates.
+async fn a_service_waits_for_a_database_that_is_migrated_later(rig: Arc<Rig>) {
+    let empty = rig.empty_database().await;
+    let url = empty.url();
+    let settings = settings_with(&[
+        ("DATABASE__URL", &url),
+        ("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("RELAY__ENABLED", "false"),
+    ]);
+    let database = Database::new(&settings.database).unwrap();
+    let mut build = Box::pin(Service::build(settings));
+    let early = timeout(Duration::from_secs(1), &mut build).await;
+    assert!(early.is_err(), "it neither started nor gave up");
+    migrations::migrate(&database).await.unwrap();
+    let service = build.await.map_err(|error| error.to_string()).unwrap();
+    service.run_until_stopped(async {}).await.unwrap();
 }
 
 async fn a_database_of_a_newer_version_is_refused(rig: Arc<Rig>) {

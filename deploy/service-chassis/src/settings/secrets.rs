@@ -67,6 +67,9 @@ pub enum DatabaseUrlError {
     /// It has a blank or a control character in it.
     #[error("must not contain blanks; in a password write them, and : / @ ? #, as %20 and so on")]
     Blank,
+    /// A character that ends the password for one reader of the URL and not for another.
+    #[error("has a / @ ? or # in the user or password: write it as %2F %40 %3F or %23")]
+    Reserved,
     /// A port is not a number from 1 to 65535.
     #[error(
         "has a port that is not a number from 1 to 65535; in a password write : / @ ? # as %3A and so on"
@@ -90,6 +93,9 @@ impl FromStr for DatabaseUrl {
         }
         let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         let rest = rest.ok_or(DatabaseUrlError::Scheme)?;
+        if rest.contains('#') || rest.matches('@').count() > 1 || has_at_after_its_hosts(rest) {
+            return Err(DatabaseUrlError::Reserved);
+        }
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
         if hosts.split(',').all(has_acceptable_port) {
@@ -107,6 +113,11 @@ fn has_acceptable_port(host: &str) -> bool {
         None => true,
         Some((_, port)) => port.parse::<u16>().is_ok_and(|port| port != 0),
     }
+}
+
+/// An `@` after the first `/` or `?`: what comes before was meant as a password.
+fn has_at_after_its_hosts(rest: &str) -> bool {
+    rest.split_once(['/', '?']).is_some_and(|(_, path)| path.contains('@'))
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -281,7 +292,11 @@ mod tests {
             ("postgres://shop:my pass@db/shop", DatabaseUrlError::Blank),
             ("postgres://db:0/shop", DatabaseUrlError::Port),
             ("postgres://db:port/shop", DatabaseUrlError::Port),
-            ("postgres://shop:a/b@db/shop", DatabaseUrlError::Port),
+            ("postgres://shop:a/b@db/shop", DatabaseUrlError::Reserved),
+            ("postgres://shop:p@ss/w#rd%@db:5432/shop", DatabaseUrlError::Reserved),
+            ("postgres://shop:p@ss@db:5432/shop", DatabaseUrlError::Reserved),
+            ("postgres://shop:a?b@db/shop", DatabaseUrlError::Reserved),
+            ("postgres://shop:a#b@db/shop", DatabaseUrlError::Reserved),
         ] {
             assert_eq!(text.parse::<DatabaseUrl>(), Err(reason), "{text}");
         }
