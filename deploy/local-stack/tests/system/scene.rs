@@ -161,6 +161,15 @@ impl Scene {
         topic_reader::committed_records(&servers, &self.group(), &self.topic, PARTITIONS)
     }
 
+    pub(crate) async fn so_many_are_committed(&self, records: i64) {
+        let committed = async {
+            while self.committed_records() < records {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("positions are committed", committed).await;
+    }
+
     fn shared(&self) -> Vec<(&'static str, String)> {
         vec![
             ("KAFKA__BOOTSTRAP_SERVERS", self.kafka().bootstrap_servers()),

@@ -79,18 +79,21 @@ pub(crate) async fn topic_comes_later(scene: Scene) {
     services.all_arrive(&scene, "the orders after", &later).await;
 }
 
-/// The new partitions get their first records before the consumer knows of them.
+/// A consumer that stands still meanwhile cannot know of the new partitions before they have records.
 pub(crate) async fn partitions_are_added(scene: Scene) {
     let in_all = PARTITIONS * 2;
     let services = Services::start(&scene).await;
     services.consumer.heard.says("owning 6 partitions").await;
     let mut orders = services.buy(FEW).await;
 
+    services.consumer.process.process().freeze();
     Operator::at(&scene.kafka().bootstrap_servers()).add_partitions(&scene.topic, in_all).await;
     // A producer sees at its start which partitions there are.
     assert!(services.service.process.stop().await.success());
     let service = scene.order_service(&[]).await;
     orders.extend(service.api.buy_often(services.product, 60).await);
+    scene.outbox_is_empty().await;
+    services.consumer.process.process().thaw();
     services.all_arrive(&scene, "the records of all partitions", &orders).await;
     services.consumer.heard.says("now owning 12 partitions").await;
 
@@ -105,12 +108,15 @@ pub(crate) async fn killed_under_load(scene: Scene) {
     let scene = scene.with_own_kafka();
     let services = Services::start(&scene).await;
     services.consumer.heard.says("owning 6 partitions").await;
+    // Positions are committed, so that a new member goes on from there and does not begin anew.
+    let mut orders = services.buy(FEW).await;
+    scene.so_many_are_committed(12).await;
     let (api, product) = (services.service.api.clone(), services.product);
     let buyer = tokio::spawn(async move { api.buy_often(product, 300).await });
-    services.consumer.heard.until("the sale goes on", |lines| delivered(lines).len() >= FEW).await;
+    services.consumer.heard.until("the sale goes on", |lines| delivered(lines).len() >= 2 * FEW).await;
 
     scene.kafka().all_down();
-    let orders = buyer.await.expect("every order is answered with 201");
+    orders.extend(buyer.await.expect("every order is answered with 201"));
     assert!(scene.rows("outbox").await > 0, "there are events that could not be sent");
     services.both_tell(KAFKA_UNREACHABLE, "raised", 0).await;
     services.consumer.heard.says("lost partitions").await;
