@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
+/// The last attempt gets this much, even beyond the end: one that is cut short would hide the reason behind its own.
+const LAST_ATTEMPT: Duration = Duration::from_secs(2);
 
 /// What is left of a bounded wait.
 pub(crate) struct Patience {
@@ -31,9 +33,9 @@ impl Patience {
         Some(self.pauses.next().unwrap_or(LONGEST).min(left))
     }
 
-    /// What one attempt may take, so that it does not go on long after the time is over.
+    /// What one attempt may take, so that it does not go on for long after the time is over.
     pub(crate) fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.since.elapsed()).max(SHORTEST)
+        self.limit.saturating_sub(self.since.elapsed()).max(LAST_ATTEMPT)
     }
 
     /// How long it has lasted.

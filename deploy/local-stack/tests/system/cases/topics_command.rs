@@ -81,8 +81,7 @@ pub(crate) async fn lacks_brokers(scene: Scene) {
         sentence.contains("gave up on Kafka at ") && sentence.contains("(topics.wait_timeout)"),
         "{said}"
     );
-    // Told while it waits; its last attempt has so little time that it may end without an answer.
-    assert!(said.contains("3 replicas wanted, the cluster has 1 broker(s)"), "{said}");
+    assert!(sentence.contains("3 replicas wanted, the cluster has 1 broker(s)"), "{said}");
     let operator = Operator::at(&scene.kafka().bootstrap_servers());
     assert_eq!(operator.partitions(&scene.topic), 0);
 }
