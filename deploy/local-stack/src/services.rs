@@ -13,9 +13,10 @@ pub const TOPIC: &str = shared_messages::topics::ORDER_COMPLETED;
 /// Partitions of a topic that the stack creates.
 pub const PARTITIONS: i32 = 6;
 /// What a person who watches wants to read. The brokers' own quarrels are not it: the services say themselves when
-/// Kafka is away. Nor are the steps of a rebalance: what came of it is said too.
+/// Kafka is away. Nor are the steps of a rebalance: what came of it is said too. Nor that a broker in memory has no settings of topics.
 const LEVEL: &str = "info,rdkafka=off,librdkafka=off,actix_server=warn,\
     service_chassis::management::readiness=off,\
+    order_service::kafka::watch=warn,\
     data_platform_consumer::consumer_group::rebalance=warn,\
     data_platform_consumer::consumer_group::positions=warn,\
     data_platform_consumer::consumer_group::offset_commits=warn";
