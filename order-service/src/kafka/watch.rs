@@ -190,6 +190,10 @@ impl KafkaWatch {
         if let Some(reading) = self.reading.take_if(|reading| reading.is_finished()) {
             match reading.await {
                 Ok(Ok(properties)) => self.properties = Some(properties),
+                // A broker in memory, for trying things out, never answers: no news for a person.
+                Ok(Err(AdminError::Unavailable(cause))) => {
+                    debug!("the settings of topic {} are not read: {cause}", self.kafka.topic);
+                }
                 Ok(Err(error)) => self.tell_unreadable(&error.to_string()),
                 Err(stopped) => self.tell_unreadable(&stopped.to_string()),
             }
