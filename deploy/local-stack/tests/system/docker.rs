@@ -108,7 +108,9 @@ pub(crate) fn remove_if_asked() {
 async fn remove_all(docker: &Docker, run: &str, none_for: Duration) -> Result<(), EngineError> {
     let removing = async {
         let mut none_since = tokio::time::Instant::now();
+        let mut looks = tokio::time::interval(STEP);
         loop {
+            looks.tick().await;
             let found = of_run(docker, |label| label == run).await?;
             if found.is_empty() && none_since.elapsed() >= none_for {
                 return Ok(());
@@ -116,9 +118,6 @@ async fn remove_all(docker: &Docker, run: &str, none_for: Duration) -> Result<()
             for id in &found {
                 remove(docker, id).await?;
                 none_since = tokio::time::Instant::now();
-            }
-            if found.is_empty() {
-                tokio::time::sleep(STEP).await;
             }
         }
     };
