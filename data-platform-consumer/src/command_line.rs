@@ -1,7 +1,8 @@
 //! # Command line
 //!
 //! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
-//! `data-platform-consumer health` asks a running service. Commands that an operator uses on positions and dead letters belong here too.
+//! `data-platform-consumer health` asks a running service. Commands that an operator uses on positions and dead
+//! letters belong here too.
 
 use std::ffi::OsString;
 use std::io;

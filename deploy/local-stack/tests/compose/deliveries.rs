@@ -3,7 +3,7 @@
 //! What the data platform received: the consumers' own lines, followed as they are written. A container keeps its log
 //! when it is killed and started again, so it is read from its beginning each time, and a line counts once.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,8 @@ pub(crate) struct Deliveries {
     /// By their order in time.
     seen: Arc<Mutex<BTreeSet<Delivery>>>,
     events: watch::Sender<HashSet<String>>,
-    followers: Arc<Mutex<Vec<ChildProcess>>>,
+    /// One for each container.
+    followers: Arc<Mutex<BTreeMap<String, ChildProcess>>>,
 }
 
 impl Default for Deliveries {
@@ -54,8 +55,12 @@ struct Line {
 }
 
 impl Deliveries {
-    /// Reads what this container says, until it ends.
+    /// Reads what this container says, until it ends; once, however often it is said.
     pub(crate) fn follow(&self, container: &str) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        if followers.get(container).is_some_and(ChildProcess::is_running) {
+            return;
+        }
         let mut logs = Command::new("docker");
         logs.args(["logs", "--follow", container])
             .stdin(Stdio::null())
@@ -63,13 +68,13 @@ impl Deliveries {
             .stderr(Stdio::null());
         let follower = ChildProcess::spawn(&mut logs).expect("docker starts");
         let output = follower.take_stdout().expect("a pipe");
+        followers.insert(container.to_owned(), follower);
         let (deliveries, container) = (self.clone(), container.to_owned());
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 deliveries.read(&container, &line);
             }
         });
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
     }
 
     fn read(&self, container: &str, line: &str) {
@@ -103,7 +108,7 @@ impl Deliveries {
     }
 
     /// Returns once each of these events was delivered.
-    pub(crate) async fn hold(&self, events: &HashSet<String>) {
+    pub(crate) async fn await_all(&self, events: &HashSet<String>) {
         let mut seen = self.events.subscribe();
         let all = timeout(DEADLINE, seen.wait_for(|seen| events.is_subset(seen))).await;
         if all.is_err() {

@@ -43,7 +43,9 @@ pub(crate) struct Stack {
 impl Stack {
     /// Builds the images if they are not of this source, and waits until everything is healthy.
     pub(crate) fn up(runtime: &Runtime) -> Self {
-        println!("building the images; the first time it takes some minutes");
+        println!(
+            "compose tests on docker-compose.yml and a Docker engine; its images are built, which takes some minutes the first time"
+        );
         let images = ("IMAGE_TAG", "test".to_owned());
         let project = format!("orders-test-{}", std::process::id());
         Compose::new(project.clone(), vec![images.clone()]).run_shown(runtime, &["build", "--quiet"]);

@@ -1,7 +1,7 @@
 //! # Whether to run at all
 //!
-//! `SYSTEM_TESTS=docker` insists on a Docker engine, `local` does without one, and `auto` takes one where it answers. What cannot run is
-//! reported as ignored with its reason, what was insisted on is a failure.
+//! `SYSTEM_TESTS=docker` insists on a Docker engine, `local` does without one, and `auto` takes one where it answers.
+//! What cannot run is reported as ignored with its reason, what was insisted on is a failure.
 
 use std::process::{Command, Stdio};
 

@@ -56,7 +56,7 @@ async fn round(stack: &Stack, buyers: &Buyers) {
         away(stack, broker);
         buyers.bought(SOME).await;
         // Two brokers are enough: what is ordered now arrives now.
-        stack.deliveries.hold(&stack.latencies.events_of_this_phase()).await;
+        stack.deliveries.await_all(&stack.latencies.events_of_this_phase()).await;
         back(stack, broker);
         stack.evidence.replicas_are_in_sync().await;
     }
@@ -72,7 +72,7 @@ async fn round(stack: &Stack, buyers: &Buyers) {
         docker(&["kill", "--signal", "KILL", container]);
         buyers.bought(SOME).await;
         // The others take its share over.
-        stack.deliveries.hold(&stack.latencies.events_of_this_phase()).await;
+        stack.deliveries.await_all(&stack.latencies.events_of_this_phase()).await;
         back(stack, CONSUMER);
         buyers.bought(SOME).await;
     }
@@ -92,7 +92,7 @@ fn back(stack: &Stack, part: &str) {
 pub(crate) async fn settled(stack: &Stack) -> Balance {
     stack.evidence.outbox_is_empty().await;
     let events: HashSet<String> = stack.evidence.events().await;
-    stack.deliveries.hold(&events).await;
+    stack.deliveries.await_all(&events).await;
     let mut ledger = stack.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone();
     stack.evidence.tell_orders(&mut ledger).await;
     stack.evidence.tell_records(&mut ledger).await;
