@@ -21,6 +21,36 @@ pub fn record_key(order_id: i64) -> String {
     order_id.to_string()
 }
 
+/// The partition where a record of this key lands, of so many: Java's partitioner, librdkafka's `murmur2_random`.
+///
+/// From 0; always 0 when there are none. Source: `Utils.murmur2` and `BuiltInPartitioner` of Apache Kafka.
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    const POSITIVE: u32 = 0x7fff_ffff;
+    (murmur2(key) & POSITIVE).checked_rem(partitions).unwrap_or(0)
+}
+
+fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const MULTIPLIER: u32 = 0x5bd1_e995;
+    const SHIFT: u32 = 24;
+    // Java's length is an `int`; no key is that long.
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let (words, rest) = data.as_chunks::<4>();
+    let mut hash = SEED ^ length;
+    for word in words {
+        let mut mixed = u32::from_le_bytes(*word).wrapping_mul(MULTIPLIER);
+        mixed ^= mixed >> SHIFT;
+        hash = hash.wrapping_mul(MULTIPLIER) ^ mixed.wrapping_mul(MULTIPLIER);
+    }
+    if !rest.is_empty() {
+        let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        hash = (hash ^ tail).wrapping_mul(MULTIPLIER);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(MULTIPLIER);
+    hash ^ (hash >> 15)
+}
+
 /// What [`is_name`] wants, in words that follow a setting's name.
 pub const NAME_RULE: &str = "must name a topic: 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`";
 
@@ -43,6 +73,23 @@ mod tests {
     #[test]
     fn dead_letters_go_where_spring_kafka_puts_them() {
         assert_eq!(super::dead_letter_topic(super::ORDER_COMPLETED), "order-completed-dlt");
+    }
+
+    /// Of Apache Kafka's own `UtilsTest`.
+    #[test]
+    fn keys_are_hashed_as_java_does_it() {
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(super::murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+        }
+        assert_eq!(super::partition_of(b"foobar", 12), 6);
+        assert_eq!(super::partition_of(b"21", 0), 0);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! by the process that needs them and gone with it, however it ends: [`guard`] sees to that, and every
 //! process that is started here is a [`child_process`] in the guard's group.
 //!
+//! [`tcp_proxy`] breaks a service's connection to PostgreSQL when a COMMIT passes.
+//!
 //! A program that uses this crate calls [`guard::enter_if_asked`] as the first line of its `main`, because
 //! guard and broker are that same executable, started again.
 //!
@@ -13,4 +15,5 @@ pub mod child_process;
 pub mod guard;
 pub mod kafka;
 pub mod postgres;
+pub mod tcp_proxy;
 pub mod this_executable;

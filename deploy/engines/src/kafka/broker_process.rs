@@ -81,6 +81,16 @@ impl BrokerProcess {
         self.order("up")
     }
 
+    /// SIGSTOP: connections stay open and nothing is answered, which is worse for a client than a broker that is down.
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn thaw(&self) {
+        self.process.thaw();
+    }
+
     /// Returns when the broker has ended, which nobody here asked it to.
     pub async fn ended(&self) {
         self.process.exited().await;

@@ -3,7 +3,7 @@
 //! `initdb`, start on a free port, wait until it really answers a connection, stop. A test may crash it and
 //! start it again on the same folder and port.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,11 @@ impl PrivatePostgres {
     /// How to reach `database`, password included; `postgres` is always there.
     pub fn url(&self, database: &str) -> String {
         url(self.port, &self.password, database)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The server's version, such as `15.18`.

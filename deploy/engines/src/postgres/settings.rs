@@ -11,6 +11,7 @@ pub(super) fn text(port: u16, durable: bool) -> String {
          port = {port}\n\
          unix_socket_directories = ''\n\
          max_connections = 200\n\
+         max_prepared_transactions = 4\n\
          shared_buffers = 32MB\n\
          dynamic_shared_memory_type = mmap\n\
          max_wal_size = 256MB\n\

@@ -12,6 +12,7 @@ mod broker;
 mod commands;
 mod endings;
 mod fetched;
+mod proxy;
 mod server;
 mod victim;
 
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         case("a_server_serves_and_goes_with_its_folder", || Box::pin(server::serves_and_goes())),
         case("a_crashed_server_comes_back_with_what_was_committed", || Box::pin(server::comes_back())),
         case("a_copy_of_a_template_has_its_tables", || Box::pin(server::copies())),
+        case("a_commit_that_is_cut_is_applied_only_if_it_was_answered", || Box::pin(proxy::cuts())),
+        case("a_silent_connection_tells_neither_end_anything", || Box::pin(proxy::falls_silent())),
+        case("a_proxy_that_refuses_lets_nobody_in", || Box::pin(proxy::refuses())),
         Trial::test("a_named_folder_without_programs_is_an_error_that_says_so", || {
             server::named_folder();
             Ok(())
