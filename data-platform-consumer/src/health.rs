@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
@@ -48,6 +50,8 @@ pub struct Health {
     readiness: Readiness,
     alarms: Alarms,
     client: Arc<Mutex<ClientState>>,
+    assignments_lost: Counter,
+    commits_failed: Counter,
 }
 
 /// What is known of the client's connections and its membership.
@@ -86,7 +90,27 @@ pub(crate) struct BrokerReach<'a> {
 impl Health {
     /// Tells these two about a member that reads this topic.
     pub fn new(topic: &str, readiness: Readiness, alarms: Alarms) -> Self {
-        Self { topic: topic.into(), readiness, alarms, client: Arc::default() }
+        let (assignments_lost, commits_failed) = (Counter::default(), Counter::default());
+        let client = Arc::default();
+        Self { topic: topic.into(), readiness, alarms, client, assignments_lost, commits_failed }
+    }
+
+    /// Shows what it counts.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        let help = "Assignments that were taken away without being handed back: what was not committed is delivered again";
+        registry.register("assignments_lost", help, self.assignments_lost.clone());
+        let help = "Offset commits that failed or were refused: some are normal while the group rebalances";
+        registry.register("offset_commits_failed", help, self.commits_failed.clone());
+    }
+
+    /// How often partitions were taken away without being handed back.
+    pub fn assignments_lost(&self) -> u64 {
+        self.assignments_lost.get()
+    }
+
+    /// How many commits failed or were refused.
+    pub fn commits_failed(&self) -> u64 {
+        self.commits_failed.get()
     }
 
     pub(crate) fn joined(&self, partitions: usize) {
@@ -108,7 +132,12 @@ impl Health {
     }
 
     pub(crate) fn assignment_lost(&self) {
+        self.assignments_lost.inc();
         self.change(|client| client.owned = None);
+    }
+
+    pub(crate) fn commit_failed(&self) {
+        self.commits_failed.inc();
     }
 
     /// The client is given up, and with it the membership. Whether there is a topic is still true.

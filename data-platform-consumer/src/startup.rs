@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use service_chassis::alarms::Alarms;
 use service_chassis::management::{self, ManagementError, ManagementServer, Readiness};
+use service_chassis::metrics::Metrics;
 use tokio::runtime::Handle;
 
 use crate::consumer_group::{self, GroupMember, JoinError, PollThreadEnded, RefusedByClient};
@@ -73,9 +74,11 @@ impl Service {
     pub fn start_with(settings: &Settings, sink: Arc<dyn Sink>) -> Result<Self, StartError> {
         let alarms = Alarms::new();
         let readiness = Readiness::new(&[KAFKA]);
-        let management = management::bind(&settings.management, readiness.clone(), alarms.clone())?;
+        let health = Health::new(&settings.kafka.topic, readiness.clone(), alarms.clone());
+        let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        health.register_metrics(metrics.own());
+        let management = management::bind(&settings.management, readiness, alarms, metrics)?;
         tracing::info!("listening management={}", management.address());
-        let health = Health::new(&settings.kafka.topic, readiness, alarms);
         let Settings { kafka, delivery, .. } = settings;
         let member = consumer_group::join(kafka.clone(), delivery, sink, health, Handle::current())?;
         let time_to_stop = delivery.drain_timeout.saturating_add(kafka.close_timeout);

@@ -12,16 +12,19 @@ pub mod answer;
 pub mod catalogue;
 pub mod idempotency_key;
 pub mod json_body;
+pub mod metrics;
 pub mod openapi;
 pub mod orders;
 pub mod pages;
 pub mod problem;
 pub mod request_id;
 
+use self::metrics::HttpMetrics;
 use self::problem::{Problem, ProblemType};
 use crate::checkout::Checkout;
 use crate::checkout::limits::OrderLimits;
 use crate::settings::HttpSettings;
+use crate::storage::database::Database;
 use actix_web::dev::Server;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::from_fn;
@@ -37,20 +40,26 @@ use std::net::SocketAddr;
 pub fn bind(
     settings: &HttpSettings,
     limits: OrderLimits,
+    database: Database,
     checkout: Checkout,
+    metrics: HttpMetrics,
 ) -> io::Result<(Server, SocketAddr)> {
     let body_limit = json_body::BodyLimit { bytes: settings.body_limit, time: settings.body_timeout };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(body_limit)
             .app_data(limits)
-            .app_data(web::Data::new(checkout.database.clone()))
+            .app_data(web::Data::new(database.clone()))
             .app_data(web::Data::new(checkout.clone()))
+            .app_data(web::Data::new(metrics.clone()))
             .configure(routes)
             .wrap(from_fn(request_id::finish_answer))
+            .wrap(from_fn(metrics::measure))
             .wrap(request_id::spans())
     })
     .workers(settings.workers)
+    // A buyer who closes his connection has hung up: his request is dropped, and not bought if it still waits.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(settings.shutdown_timeout.as_secs())
     .disable_signals()
     .bind((settings.host.as_str(), settings.port))?;

@@ -1,12 +1,14 @@
 //! # Kafka
 //!
 //! The only place here that speaks to Kafka: [`event_publisher`] sends what the relay reads, [`topics`] is the command
-//! that creates and compares topics, [`watch`] raises alarms while the service runs. [`cluster`] only looks, [`topic_admin`] changes.
+//! that creates and compares topics, [`watch`] raises alarms while the service runs, [`topic_reader`] reads for the audit. [`cluster`] only looks, [`topic_admin`] changes, [`topic_partitions`] remembers.
 
 pub mod event_publisher;
 
+pub mod topic_reader;
 pub mod topics;
 pub mod watch;
 
 pub mod cluster;
 pub mod topic_admin;
+pub mod topic_partitions;

@@ -9,7 +9,8 @@
 //! - [`checkout`]: the one transaction that completes it;
 //! - [`storage`]: the tables, and the transaction's completion: COMMIT, then the callbacks;
 //! - [`outbox`]: what was committed and must become an event, and the relay that publishes it;
-//! - [`kafka`]: the producer.
+//! - [`kafka`]: the producer;
+//! - [`audit`]: whether every order has arrived in the topic.
 //!
 //! [`command_line`], [`settings`] and [`startup`] put them together; [`migration_job`] prepares the database, and
 //! [`kafka::topics`] Kafka.
@@ -32,3 +33,5 @@ pub mod storage;
 pub mod outbox;
 
 pub mod kafka;
+
+pub mod audit;

@@ -2,12 +2,17 @@
 //!
 //! `config/default.toml` is the documentation: every setting with its default and why. It is compiled in.
 
+mod desk;
+mod relay;
 mod topics;
 
+pub use desk::DeskSettings;
+pub use relay::RelaySettings;
 pub use topics::{Retention, TopicsSettings};
 
 use crate::checkout::limits::OrderLimits;
 use crate::kafka::event_publisher;
+use crate::outbox::message;
 use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
@@ -39,6 +44,9 @@ const FIXED_PROPERTIES: [&str; 13] = [
     "transactional.id",
 ];
 
+/// librdkafka's default of `message.max.bytes`.
+const PRODUCER_MAX_BYTES: usize = 1_000_000;
+
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +59,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// Limits of an order.
     pub orders: OrderSettings,
+    /// The checkout desk.
+    pub desk: DeskSettings,
     /// Kafka.
     pub kafka: KafkaSettings,
     /// What the topics must be like.
@@ -138,34 +148,6 @@ pub struct KafkaSettings {
     pub properties: Properties,
 }
 
-/// Section `relay`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RelaySettings {
-    /// Whether this instance publishes.
-    pub enabled: bool,
-    /// Rows of one read.
-    pub batch_rows: i64,
-    /// Bytes of payload of one read.
-    pub batch_bytes: i64,
-    /// Longest rest.
-    #[serde(with = "humantime_serde")]
-    pub poll_interval: Duration,
-    /// Most events on their way.
-    pub max_in_flight: usize,
-    /// Most bytes of payload on their way.
-    pub max_in_flight_bytes: usize,
-    /// When an event is left behind.
-    #[serde(with = "humantime_serde")]
-    pub straggler_after: Duration,
-    /// When the oldest pending event is worth an alarm.
-    #[serde(with = "humantime_serde")]
-    pub alarm_after: Duration,
-    /// Longest wait for the last acknowledgements.
-    #[serde(with = "humantime_serde")]
-    pub flush_timeout: Duration,
-}
-
 impl OrderSettings {
     /// What a request is validated against.
     pub fn limits(self) -> OrderLimits {
@@ -188,7 +170,7 @@ pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> 
 }
 
 fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsError> {
-    let Settings { http, database, orders, kafka, relay, .. } = settings;
+    let Settings { http, database, orders, kafka, .. } = settings;
     let must =
         |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
     must((1..=512).contains(&http.workers), "http.workers", "must be from 1 to 512")?;
@@ -208,9 +190,6 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         (database.idle_in_transaction_timeout, "database.idle_in_transaction_timeout"),
         (orders.answer_timeout, "orders.answer_timeout"),
         (kafka.watch_interval, "kafka.watch_interval"),
-        (relay.poll_interval, "relay.poll_interval"),
-        (relay.straggler_after, "relay.straggler_after"),
-        (relay.flush_timeout, "relay.flush_timeout"),
     ] {
         must(timeout >= Duration::from_millis(1), key, "must be at least 1ms: 0 would switch it off")?;
         must(timeout <= Duration::from_hours(1), key, "must be at most 1h")?;
@@ -221,6 +200,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         "must not be longer than database.statement_timeout, which would always strike first",
     )?;
     must(orders.max_lines > 0, "orders.max_lines", "must be at least 1")?;
+    check_event_size(orders, kafka, report)?;
     must((1..=1_000_000).contains(&orders.max_quantity), "orders.max_quantity", "must be from 1 to 1000000")?;
     must(topic_names::is_name(&kafka.topic), "kafka.topic", topic_names::NAME_RULE)?;
     must(is_address_list(&kafka.bootstrap_servers), "kafka.bootstrap_servers", ADDRESS_LIST_RULE)?;
@@ -237,15 +217,29 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     if let Some((property, reason)) = security {
         return Err(report.reject(&format!("kafka.properties.{property}"), reason));
     }
+    desk::check(settings, report)?;
     topics::check(settings, report)?;
-    must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
-    must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;
-    must(
-        (1..=50_000).contains(&relay.max_in_flight),
-        "relay.max_in_flight",
-        "must be from 1 to 50000, half of what the producer's queue takes",
-    )?;
-    must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")
+    relay::check(settings, report)
+}
+
+/// An order whose event is larger than the producer takes must be refused when it is placed, not when it is published.
+fn check_event_size(
+    orders: &OrderSettings,
+    kafka: &KafkaSettings,
+    report: &SettingsReport,
+) -> Result<(), SettingsError> {
+    let property = kafka.properties.iter().find(|(property, _)| *property == "message.max.bytes");
+    let most: usize =
+        property.map_or(PRODUCER_MAX_BYTES, |(_, bytes)| bytes.parse().unwrap_or(PRODUCER_MAX_BYTES));
+    let largest = message::largest_event(orders.max_lines);
+    if largest <= most {
+        return Ok(());
+    }
+    let reason = format!(
+        "is too much: the event of such an order may have {largest} bytes, and kafka.properties takes {most} (message.max.bytes; \
+         the topic's max.message.bytes is another limit)"
+    );
+    Err(report.reject("orders.max_lines", reason))
 }
 
 #[cfg(test)]
@@ -268,13 +262,27 @@ mod tests {
         load("HTTP__PORT", "0").unwrap();
     }
 
+    /// What the crash points promise: after a connection that died before COMMIT, its rows are free again so soon.
+    #[test]
+    fn by_default_a_silent_transaction_ends_after_two_seconds() {
+        let source =
+            SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
+        let defaults = load_with_environment::<Settings>(&source, []).unwrap().settings;
+        assert_eq!(defaults.database.idle_in_transaction_timeout, Duration::from_secs(2));
+    }
+
     #[test]
     fn a_broken_rule_names_the_key_its_origin_and_the_reason() {
         for (variable, value, key) in [
             ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
             ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
             ("DATABASE__POOL_SIZE", "0", "database.pool_size"),
+            ("DESK__WORKERS", "10", "desk.workers"),
+            ("DESK__QUEUE_ORDERS", "0", "desk.queue_orders"),
+            ("DESK__BATCH_LINES", "0", "desk.batch_lines"),
             ("ORDERS__MAX_QUANTITY", "0", "orders.max_quantity"),
+            ("ORDERS__MAX_LINES", "8000", "orders.max_lines"),
+            ("RELAY__LEASE", "10ms", "relay.lease"),
             ("RELAY__MAX_IN_FLIGHT", "1000000", "relay.max_in_flight"),
             ("KAFKA__TOPIC", "a b/c", "kafka.topic"),
             ("KAFKA__BOOTSTRAP_SERVERS", "localhost:9092,::::", "kafka.bootstrap_servers"),

@@ -6,12 +6,16 @@
 //! The database may come later than the service: it waits, visibly. The end is in the data's order: no new
 //! requests, running ones finish, their transactions commit, the relay flushes.
 
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, CheckoutParts};
 use crate::http;
+use crate::http::metrics::HttpMetrics;
 use crate::kafka::event_publisher::PublisherError;
+use crate::kafka::topic_partitions::TopicPartitions;
 use crate::kafka::watch::KafkaWatch;
+use crate::outbox::backlog::Backlog;
 use crate::outbox::delay_alarm::DelayAlarm;
-use crate::outbox::relay::Relay;
+use crate::outbox::relay::{Relay, RelayParts};
+use crate::outbox::relay_metrics::RelayMetrics;
 use crate::outbox::wake_up::WakeUp;
 use crate::settings::{DatabaseSettings, HttpSettings, Settings};
 use crate::storage::database::Database;
@@ -21,6 +25,7 @@ use actix_web::dev::Server;
 use service_chassis::alarms::Alarms;
 use service_chassis::listening::ListenError;
 use service_chassis::management::{self, ManagementError, Readiness};
+use service_chassis::metrics::Metrics;
 use service_chassis::stop::StopSignals;
 use std::future::Future;
 use std::io;
@@ -67,6 +72,7 @@ pub enum StartupError {
 /// A service that is bound and ready to serve.
 pub struct Service {
     database: Database,
+    checkout: Checkout,
     server: Server,
     http_address: SocketAddr,
     management_address: SocketAddr,
@@ -105,34 +111,45 @@ impl Service {
     /// # Errors
     /// [`StartupError`].
     pub async fn build(settings: Settings) -> Result<Self, StartupError> {
-        let alarms = Alarms::new();
-        let readiness = Readiness::new(&[DATABASE]);
-        let management = management::bind(&settings.management, readiness.clone(), alarms.clone())
-            .map_err(StartupError::Management)?;
-        let (management_address, management_handle) = (management.address(), management.handle());
-        let management = tokio::spawn(management.run());
-
+        let (alarms, readiness) = (Alarms::new(), Readiness::new(&[DATABASE]));
         let database = Database::new(&settings.database).map_err(StartupError::Database)?;
         let wake_up = WakeUp::default();
-        let checkout = Checkout {
+        let checkout = Checkout::open(CheckoutParts {
             database: database.clone(),
             wake_up: wake_up.clone(),
             topic: settings.kafka.topic.as_str().into(),
             answer_timeout: settings.orders.answer_timeout,
-        };
-        // Before the wait for the database, so that a taken port is known at once; it answers when it runs.
-        let (server, http_address) = bind_http(&settings, checkout)?;
-        await_schema(&database, &settings.database, &readiness).await?;
-        let stop_relay = CancellationToken::new();
+            desk: settings.desk.limits(),
+        });
         let relay_settings = &settings.relay;
         let delay =
             relay_settings.enabled.then(|| DelayAlarm::new(alarms.clone(), relay_settings.alarm_after));
-        let mut watches = vec![tokio::spawn(watch_database(database.clone(), readiness, delay))];
-        watches.extend(start_kafka_watch(&settings, alarms.clone(), stop_relay.clone())?);
-        let relay = start_relay(&settings, &database, wake_up, alarms, stop_relay.clone())?;
+        let backlog = Backlog::new(delay);
+        let relay_metrics = RelayMetrics::default();
+        let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        let http_metrics = HttpMetrics::registered_with(&mut metrics);
+        checkout.register_metrics(metrics.own());
+        database.register_metrics(&mut metrics);
+        backlog.register_metrics(metrics.own());
+        relay_metrics.register(metrics.own());
+
+        let management = management::bind(&settings.management, readiness.clone(), alarms.clone(), metrics)
+            .map_err(StartupError::Management)?;
+        let (management_address, management_handle) = (management.address(), management.handle());
+        let management = tokio::spawn(management.run());
+        // Before the wait for the database, so that a taken port is known at once; it answers when it runs.
+        let (server, http_address) = bind_http(&settings, &database, checkout.clone(), http_metrics)?;
+        await_schema(&database, &settings.database, &readiness).await?;
+        let stop_relay = CancellationToken::new();
+        let mut watches = vec![tokio::spawn(watch_database(database.clone(), readiness, backlog))];
+        let partitions = TopicPartitions::default();
+        watches.extend(start_kafka_watch(&settings, alarms.clone(), partitions.clone(), stop_relay.clone())?);
+        let relay = RelayParts { wake_up, alarms, partitions, metrics: relay_metrics };
+        let relay = start_relay(&settings, &database, relay, stop_relay.clone())?;
         info!("listening http={http_address} management={management_address}");
         Ok(Self {
             database,
+            checkout,
             server,
             http_address,
             management_address,
@@ -170,8 +187,12 @@ impl Service {
             _ = &mut management => Err(StartupError::ManagementEnded),
         };
         handle.stop(true).await;
-        // A transaction whose client hung up has no request any more, but still its COMMIT.
-        if timeout(self.settle_timeout, self.database.settled()).await.is_err() {
+        // An order whose buyer hung up has no request any more, but still its COMMIT.
+        let settled = async {
+            self.checkout.close().await;
+            self.database.settled().await;
+        };
+        if timeout(self.settle_timeout, settled).await.is_err() {
             warn!("transactions still run after {:?}; they end with their connections", self.settle_timeout);
         }
         self.stop_relay.cancel();
@@ -193,17 +214,21 @@ async fn ended(relay: &mut Option<JoinHandle<()>>) {
     }
 }
 
-fn bind_http(settings: &Settings, checkout: Checkout) -> Result<(Server, SocketAddr), StartupError> {
+fn bind_http(
+    settings: &Settings,
+    database: &Database,
+    checkout: Checkout,
+    metrics: HttpMetrics,
+) -> Result<(Server, SocketAddr), StartupError> {
     let HttpSettings { host, port, .. } = &settings.http;
     let refused = |cause| StartupError::Http(ListenError::new("http", host, *port, cause));
-    http::bind(&settings.http, settings.orders.limits(), checkout).map_err(refused)
+    http::bind(&settings.http, settings.orders.limits(), database.clone(), checkout, metrics).map_err(refused)
 }
 
 fn start_relay(
     settings: &Settings,
     database: &Database,
-    wake_up: WakeUp,
-    alarms: Alarms,
+    parts: RelayParts,
     stop: CancellationToken,
 ) -> Result<Option<JoinHandle<()>>, StartupError> {
     if !settings.relay.enabled {
@@ -211,7 +236,7 @@ fn start_relay(
         return Ok(None);
     }
     let (kafka, relay) = (settings.kafka.clone(), settings.relay.clone());
-    let relay = Relay::new(database.clone(), kafka, relay, wake_up, alarms).map_err(StartupError::Kafka)?;
+    let relay = Relay::new(database.clone(), kafka, relay, parts).map_err(StartupError::Kafka)?;
     Ok(Some(tokio::spawn(relay.run(stop))))
 }
 
@@ -219,12 +244,14 @@ fn start_relay(
 fn start_kafka_watch(
     settings: &Settings,
     alarms: Alarms,
+    partitions: TopicPartitions,
     stop: CancellationToken,
 ) -> Result<Option<JoinHandle<()>>, StartupError> {
     if !settings.relay.enabled {
         return Ok(None);
     }
-    let watch = KafkaWatch::new(&settings.kafka, &settings.topics, alarms).map_err(StartupError::Kafka)?;
+    let watch = KafkaWatch::new(&settings.kafka, &settings.topics, alarms, partitions)
+        .map_err(StartupError::Kafka)?;
     Ok(Some(tokio::spawn(watch.run(stop))))
 }
 
@@ -260,7 +287,7 @@ async fn await_schema(
     }
 }
 
-async fn watch_database(database: Database, readiness: Readiness, delay: Option<DelayAlarm>) {
+async fn watch_database(database: Database, readiness: Readiness, mut backlog: Backlog) {
     let mut ticks = interval(DATABASE_CHECK_INTERVAL);
     let mut session = None;
     loop {
@@ -269,10 +296,13 @@ async fn watch_database(database: Database, readiness: Readiness, delay: Option<
             Ok(()) => readiness.set_ready(DATABASE),
             Err(error) => readiness.set_unready(DATABASE, error.to_string()),
         }
-        if let (Some(delay), Some(own)) = (&delay, &mut session)
-            && let Err(error) = database.within_limit(delay.look(own)).await
-        {
-            debug!("the oldest event cannot be looked at: {error}");
+        let Some(own) = &mut session else {
+            backlog.is_unknown();
+            continue;
+        };
+        if let Err(error) = database.within_limit(backlog.look(own)).await {
+            debug!("the backlog cannot be looked at: {error}");
+            backlog.is_unknown();
             session = None;
         }
     }

@@ -5,13 +5,18 @@
 //! then, and only then, the callbacks.
 
 mod admission;
+pub mod audited_orders;
 pub mod coupons;
 pub mod database;
 pub mod error;
+mod metrics;
 pub mod migrations;
 pub mod orders;
 pub mod outbox;
+pub mod outbox_status;
 pub mod products;
+pub mod quarantine;
+pub mod relay_lease;
 pub mod schema;
 pub mod stock;
 pub mod transaction_completion;

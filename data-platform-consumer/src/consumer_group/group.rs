@@ -104,7 +104,7 @@ impl Group {
             Signal::Stop => self.begin_to_stop(),
             Signal::Reported(report) => self.reported(report),
             Signal::Committed(positions, result) => {
-                self.commits.answered(&positions, &result, &mut self.assignments);
+                self.commits.answered(&positions, &result, &mut self.assignments, &self.health);
             }
         }
     }

@@ -22,6 +22,7 @@ use super::assignments::Assignments;
 use super::offset_tracker::NextOffset;
 use super::{GroupConsumer, Signal};
 use crate::delivery::call::Calls;
+use crate::health::Health;
 
 /// Positions, each with its partition.
 pub(crate) type Positions = Vec<(i32, NextOffset)>;
@@ -73,10 +74,11 @@ impl OffsetCommits {
         positions: &Positions,
         result: &KafkaResult<()>,
         assignments: &mut Assignments<E>,
+        health: &Health,
     ) {
         self.under_way = false;
         if let Err(error) = result {
-            log_failure(error);
+            tell_failure(error, health);
             for (partition, _) in positions {
                 assignments.forget_commit(*partition);
             }
@@ -89,11 +91,11 @@ impl OffsetCommits {
 }
 
 /// Commits these positions and waits for the answer, for as long as the client waits for its coordinator.
-pub(crate) fn send_and_wait(consumer: &GroupConsumer, topic: &str, positions: &Positions) {
+pub(crate) fn send_and_wait(consumer: &GroupConsumer, topic: &str, positions: &Positions, health: &Health) {
     match commit(consumer, topic, positions) {
         Ok(()) if positions.is_empty() => {}
         Ok(()) => tracing::debug!(kafka.topic = topic, ?positions, "committed before handing back"),
-        Err(error) => log_failure(&error),
+        Err(error) => tell_failure(&error, health),
     }
 }
 
@@ -109,7 +111,8 @@ fn commit(consumer: &GroupConsumer, topic: &str, positions: &Positions) -> Kafka
     consumer.commit(&list, CommitMode::Sync)
 }
 
-fn log_failure(error: &KafkaError) {
+fn tell_failure(error: &KafkaError, health: &Health) {
+    health.commit_failed();
     if belongs_to_a_rebalance(error) {
         tracing::info!("a commit was refused, as the group is changing: {error}");
     } else {

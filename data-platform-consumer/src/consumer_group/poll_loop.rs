@@ -32,6 +32,10 @@ use super::{GroupConsumer, RefusedByClient, Signal, offset_commits};
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// How many records to read before looking into the mailbox again.
 const RECORDS_PER_TURN: usize = 500;
+/// While something is expected at once.
+const SHORT_SLEEP: Duration = Duration::from_millis(10);
+/// How long a client has to call back for its partitions when it is closed, beyond what the callback itself takes.
+const LONGEST_REVOCATION: Duration = Duration::from_secs(5);
 const FIRST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_secs(30);
 
@@ -119,6 +123,8 @@ impl Member {
             let mut group = self.context.group();
             if group.client_is_broken {
                 group.await_commit();
+                drop(group);
+                self.close();
                 return Ending::ClientIsBroken;
             }
             group.start_calls();
@@ -169,14 +175,45 @@ impl Member {
             if !group.assignments.has_calls_on_the_wire(&partitions) || Instant::now() >= deadline {
                 group.await_commit();
                 let committable = group.assignments.committable(&group.assignments.partitions());
-                offset_commits::send_and_wait(&self.consumer, &group.kafka.topic, &committable);
+                offset_commits::send_and_wait(
+                    &self.consumer,
+                    &group.kafka.topic,
+                    &committable,
+                    &group.health,
+                );
                 break;
             }
             group.await_signals(LONGEST_SLEEP);
         }
-        // Dropping the client leaves the group, which calls back once more to hand the partitions over.
-        drop(self.consumer);
+        self.close();
         tracing::info!("left the group");
         Ending::Stopped
+    }
+
+    /// Gives every partition back, and then closes the client.
+    ///
+    /// Not by dropping it alone: librdkafka closes in the middle of a rebalance, too, and a callback that waits to be
+    /// served then is answered twice, upon which it hangs, or aborts the process
+    /// (`rd_kafka_cgrp_terminated: assert: !rd_kafka_assignment_in_progress`). Unsubscribing waits for the rebalance; as
+    /// it is put off until the member joins anew, it is asked for again until it is done. A rebalance that waits for other
+    /// members is not waited for to its end: then callbacks were served a moment ago, and the window is as short as that.
+    fn close(self) {
+        let deadline = Instant::now() + LONGEST_REVOCATION;
+        loop {
+            self.consumer.unsubscribe();
+            let drained = self.poll_all();
+            let mut group = self.context.group();
+            if drained && group.assignments.partitions().is_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    "the Kafka client does not take its partitions back, and is closed all the same"
+                );
+                break;
+            }
+            group.await_signals(SHORT_SLEEP);
+        }
+        drop(self.consumer);
     }
 }

@@ -134,6 +134,8 @@ impl ConsumerContext for GroupContext {
                 "partitions could not be taken over or handed back, so the client is replaced: {error}"
             );
             group.client_is_broken = true;
+            // Without an answer it could not even be closed. A second one is refused, which does no harm.
+            unassign(consumer, &TopicPartitionList::new()).ok();
         }
     }
 }
@@ -171,13 +173,19 @@ impl Group {
     fn hand_back(&mut self, consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
         let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let lost = consumer.assignment_lost();
+        // What could not be taken over was never assigned, and librdkafka refuses an answer that names it.
+        let mut assigned = TopicPartitionList::new();
+        for partition in self.assignments.partitions().iter().filter(|partition| numbers.contains(partition))
+        {
+            assigned.add_partition(&self.kafka.topic, *partition);
+        }
         for partition in &numbers {
             self.assignments.close(*partition);
         }
         if !lost {
             self.await_calls(&numbers, self.drain_deadline(Instant::now()));
             let committable = self.assignments.committable(&numbers);
-            offset_commits::send_and_wait(consumer, &self.kafka.topic, &committable);
+            offset_commits::send_and_wait(consumer, &self.kafka.topic, &committable, &self.health);
         }
         for partition in &numbers {
             self.assignments.revoke(*partition);
@@ -195,7 +203,7 @@ impl Group {
         } else {
             tracing::info!(kafka.topic = topic, lost, "handed back partitions {numbers:?} of {topic}");
         }
-        if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
+        unassign(consumer, &assigned)
     }
 }
 
@@ -205,6 +213,10 @@ fn assign(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaRes
     } else {
         consumer.assign(partitions)
     }
+}
+
+fn unassign(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    if is_cooperative(consumer) { consumer.incremental_unassign(partitions) } else { consumer.unassign() }
 }
 
 fn is_cooperative(consumer: &GroupConsumer) -> bool {

@@ -1,12 +1,17 @@
 //! Partitions change hands without a record being skipped, and what finished is not repeated.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::member::Member;
 use crate::platform::{Answer, Platform, Receipt, first_seen, times_taken};
 
 const PARTITIONS: i32 = 4;
+/// The mock cluster takes a second less than a session for a join, however long a session is. A machine that stands
+/// still for that second makes the client think its partitions lost, and then nothing was handed back to look at. And it
+/// refuses commits while others join, which a member that stood still does twice.
+const SCENES: usize = 5;
 
 /// One record to each partition; waits until all were taken.
 fn one_round(broker: &Broker, platform: &Platform, round: i64) -> Vec<Receipt> {
@@ -32,6 +37,7 @@ fn two_members_share_the_partitions_and_one_takes_over_from_the_other() {
         let before = platform.taken().len();
         last = one_round(&broker, &platform, round)[before..].to_vec();
     }
+    let healths = [first.health.clone(), second.health.clone()];
     first.stop();
     let rounds_with_both = round;
     let taken = one_round(&broker, &platform, round + 1);
@@ -40,13 +46,24 @@ fn two_members_share_the_partitions_and_one_takes_over_from_the_other() {
     second.stop();
     let repeated: Vec<_> =
         times_taken(&platform.taken()).into_iter().filter(|(_, times)| *times > 1).collect();
-    assert_eq!(repeated, vec![], "a clean handing over repeats nothing");
+    let unclean: u64 = healths.iter().map(|health| health.assignments_lost() + health.commits_failed()).sum();
+    assert!(repeated.is_empty() || unclean > 0, "a clean handing over repeats nothing: {repeated:?}");
     (0..PARTITIONS).for_each(|partition| assert_eq!(broker.committed(partition), Some(round + 1)));
 }
 
-#[test]
-fn handing_back_commits_what_finished_and_late_results_are_dropped() {
-    // The first member gets stuck with offset 3 of each partition; only handing back can commit.
+struct HandedOver {
+    broker: Broker,
+    platform: Arc<Platform>,
+    first: Member,
+    second: Member,
+    moved: i32,
+    /// Offsets of the partition that has moved, in the order in which the second member took them.
+    taken_by_second: Vec<i64>,
+}
+
+/// The first member gets stuck with offset 3 of each of two partitions; then a second one joins and gets one of them.
+/// Nothing if the first lost its partitions instead, or its commit was refused.
+fn hand_over() -> Option<HandedOver> {
     let stuck = |call: &Receipt| {
         if call.member == "first" && call.offset == 3 { Answer::TakeAtTheGate } else { Answer::Take }
     };
@@ -55,21 +72,35 @@ fn handing_back_commits_what_finished_and_late_results_are_dropped() {
         broker.order(0, 100 + offset);
         broker.order(1, 200 + offset);
     }
+    // Only handing back can commit.
     let first = Member::join("first", &broker, &platform, &[("KAFKA__COMMIT_INTERVAL", "1h")]);
     platform.await_taken("all but two", |taken| taken.len() == 10);
     platform.await_calls("all", |calls| calls.len() == 12);
     assert_eq!((broker.committed(0), broker.committed(1)), (None, None));
 
     let second = Member::join("second", &broker, &platform, &[]);
-    let of_second = |taken: &[Receipt]| -> Vec<Receipt> {
-        taken.iter().filter(|receipt| receipt.member == "second").cloned().collect()
-    };
-    let taken = platform.await_taken("the rest of one partition", |taken| of_second(taken).len() == 3);
-    let repeated = of_second(&taken);
-    let mut offsets: Vec<i64> = repeated.iter().map(|receipt| receipt.offset).collect();
-    offsets.sort_unstable();
-    assert_eq!(offsets, [3, 4, 5], "it starts behind the unbroken run that had finished");
-    let moved = repeated[0].partition;
+    let is_last = |receipt: &&Receipt| receipt.member == "second" && receipt.offset == 5;
+    let taken =
+        platform.await_taken("the rest of one partition", |taken| taken.iter().any(|it| is_last(&it)));
+    let moved = taken.iter().find(is_last).unwrap().partition;
+    let of_moved = taken.iter().filter(|it| it.member == "second" && it.partition == moved);
+    let taken_by_second: Vec<i64> = of_moved.map(|receipt| receipt.offset).collect();
+    let (lost, refused) = (first.health.assignments_lost(), first.health.commits_failed());
+    if lost + refused == 0 {
+        return Some(HandedOver { broker, platform, first, second, moved, taken_by_second });
+    }
+    assert!(taken_by_second.ends_with(&[3, 4, 5]), "nothing is skipped: {taken_by_second:?}");
+    platform.open_gate();
+    first.stop();
+    second.stop();
+    None
+}
+
+#[test]
+fn handing_back_commits_what_finished_and_late_results_are_dropped() {
+    let handed_over = (0..SCENES).find_map(|_| hand_over()).expect("a machine that does not stand still");
+    let HandedOver { broker, platform, first, second, moved, taken_by_second } = handed_over;
+    assert_eq!(taken_by_second, [3, 4, 5], "it starts behind the unbroken run that had finished");
     broker.await_committed(moved, 6);
 
     // Only now the first member's call ends. Its partition has gone on without it.

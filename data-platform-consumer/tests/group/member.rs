@@ -20,6 +20,7 @@ pub(crate) struct Member {
     in_group: GroupMember,
     pub(crate) alarms: Alarms,
     pub(crate) readiness: Readiness,
+    pub(crate) health: Health,
 }
 
 impl Member {
@@ -38,8 +39,8 @@ impl Member {
         let sink = platform.sink_of(name);
         let Settings { kafka, delivery, .. } = settings;
         let in_group =
-            consumer_group::join(kafka, &delivery, sink, health, runtime.handle().clone()).unwrap();
-        Self { runtime, in_group, alarms, readiness }
+            consumer_group::join(kafka, &delivery, sink, health.clone(), runtime.handle().clone()).unwrap();
+        Self { runtime, in_group, alarms, readiness, health }
     }
 
     /// Asks it to stop and waits until it has left.

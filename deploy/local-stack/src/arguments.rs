@@ -31,6 +31,10 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_ORDERS))
     )]
     pub orders: u32,
+    /// Hold a flash sale instead of sample orders: 10,000 requests, 500 of them repeats, for 1,000 pieces by 200
+    /// connections; the services' own lines are shown only when something is wrong
+    #[arg(long, conflicts_with = "orders")]
+    pub flash_sale: bool,
     /// A Kafka of your own instead of the broker in memory; the topic is created if it is missing
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka: Option<String>,

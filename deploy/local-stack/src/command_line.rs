@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::Arguments;
 use crate::console::Console;
+use crate::flash_sale;
 use crate::stack::Stack;
 
 /// The whole program.
@@ -66,14 +67,22 @@ fn told(arguments: &Arguments) -> ExitCode {
 }
 
 async fn show_and_stay(arguments: &Arguments, stack: &Stack) -> ExitCode {
-    let summary = match stack.show_orders(arguments.orders).await {
-        Ok(summary) => summary,
+    let shown = if arguments.flash_sale {
+        stack.show_flash_sale(flash_sale::SHOWN).await
+    } else {
+        stack
+            .show_orders(arguments.orders)
+            .await
+            .map(|summary| (summary.is_good(), summary.placed.product_id))
+    };
+    let (good, product_id) = match shown {
+        Ok(shown) => shown,
         Err(error) => return failure(&error.to_string()),
     };
     if arguments.once {
-        return if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    stack.invite(summary.placed.product_id);
+    stack.invite(product_id);
     std::future::pending().await
 }
 

@@ -15,6 +15,7 @@ pub mod service_process;
 pub mod services;
 pub mod supervised_service;
 
+pub mod flash_sale;
 pub mod sample_orders;
 pub mod shop;
 

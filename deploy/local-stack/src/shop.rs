@@ -104,12 +104,17 @@ pub struct Shop {
 
 /// A client for services on this machine: no proxy, no certificates.
 pub fn local_client() -> Result<reqwest::Client, ShopError> {
+    // An idle connection would only hold up a service that is told to finish.
+    client_with_idle(0)
+}
+
+/// One that keeps as many connections open.
+pub fn client_with_idle(connections: usize) -> Result<reqwest::Client, ShopError> {
     // Plain HTTP needs none of it, but the client is not built without; a second call changes nothing.
     rustls::crypto::ring::default_provider().install_default().ok();
     reqwest::Client::builder()
         .no_proxy()
-        // An idle connection would only hold up a service that is told to finish.
-        .pool_max_idle_per_host(0)
+        .pool_max_idle_per_host(connections)
         .tls_certs_only([])
         .timeout(ANSWER)
         .build()
@@ -146,13 +151,30 @@ impl Shop {
 
     /// Places an order under a request key of its own, until it is answered.
     pub async fn place_order(&self, basket: &Basket) -> Result<Answer, ShopError> {
-        let key = uuid::Uuid::new_v4().to_string();
-        let response = self.answered("/orders", basket, Some(&key)).await?;
+        self.place_order_under(&uuid::Uuid::new_v4().to_string(), basket).await
+    }
+
+    /// Places an order under this request key, until it is answered.
+    pub async fn place_order_under(&self, key: &str, basket: &Basket) -> Result<Answer, ShopError> {
+        let response = self.answered("/orders", basket, Some(key)).await?;
         match response.status() {
             StatusCode::CREATED => read("/orders", response).await.map(Answer::Completed),
             status if status.is_client_error() => read("/orders", response).await.map(Answer::Refused),
             _ => Err(unexpected("/orders", response).await),
         }
+    }
+
+    /// How many pieces of a product are left.
+    pub async fn stock_of(&self, product_id: i64) -> Result<i64, ShopError> {
+        #[derive(Deserialize)]
+        struct Product {
+            stock: i64,
+        }
+        let path = format!("/products/{product_id}");
+        let silent =
+            |error: reqwest::Error| ShopError::Silent { path: path.clone(), cause: error.to_string() };
+        let response = self.client.get(format!("{}{path}", self.root)).send().await.map_err(silent)?;
+        read::<Product>(&path, response).await.map(|product| product.stock)
     }
 
     async fn created<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ShopError> {

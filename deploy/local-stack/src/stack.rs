@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
 use crate::arrivals::Arrivals;
-use crate::console::{Colour, Console};
+use crate::console::{Colour, Console, grouped};
+use crate::flash_sale;
 use crate::ledger::{Ledger, LedgerError};
 use crate::sample_orders;
 use crate::servers::{Servers, ServersError};
+use crate::service_log::Level;
 use crate::service_process::{OnLine, ServiceError, ServiceProcess, ServiceSpec};
 use crate::services;
-use crate::shop::{Shop, ShopError, local_client};
+use crate::shop::{Shop, ShopError, client_with_idle, local_client};
 use crate::summary::{Summary, seconds};
 use crate::supervised_service::SupervisedService;
 
@@ -66,7 +68,16 @@ pub struct Stack {
     arrivals: Arrivals,
     client: reqwest::Client,
     http: SocketAddr,
+    /// Where each service's probes and metrics are.
+    management: Vec<SocketAddr>,
     console: Console,
+}
+
+/// The services once they are ready.
+struct Started {
+    services: Vec<SupervisedService>,
+    http: SocketAddr,
+    management: Vec<SocketAddr>,
 }
 
 impl Stack {
@@ -84,10 +95,10 @@ impl Stack {
         let migration = services::migration(&program, &servers.addresses);
         migration.run(shown(console, &migration, 0, &Arrivals::default())).await?;
         let arrivals = Arrivals::default();
-        let (services, http) =
+        let Started { services, http, management } =
             start_services(arguments, &program, &servers, &arrivals, &client, console).await?;
         console.progress(&format!("all ready after {}", seconds(began.elapsed())));
-        Ok(Self { servers, services, arrivals, client, http, console: console.clone() })
+        Ok(Self { servers, services, arrivals, client, http, management, console: console.clone() })
     }
 
     /// Places the sample orders and waits until they have arrived, or should have.
@@ -108,6 +119,24 @@ impl Stack {
         Ok(summary)
     }
 
+    /// Holds a flash sale and waits until what was sold has arrived; whether all was as promised, and the product.
+    pub async fn show_flash_sale(&self, size: flash_sale::Size) -> Result<(bool, i64), StackError> {
+        let ledger = Ledger::open(&self.servers.addresses.database_url).await?;
+        let shop = Shop::new(client_with_idle(size.connections)?, format!("http://{}", self.http));
+        self.console.heading(&format!(
+            "flash sale: {} requests for {} pieces of one product, by {} connections at once",
+            grouped(size.requests.into()),
+            grouped(size.pieces.into()),
+            size.connections
+        ));
+        let sale = flash_sale::hold(&shop, size).await?;
+        let committed = ledger.committed().await?;
+        let patience = ARRIVAL + Duration::from_secs((size.pieces / ORDERS_A_SECOND).into());
+        self.arrivals.complete(&committed, patience).await;
+        let good = sale.show(&self.console, committed.len(), &self.arrivals.compare(&committed));
+        Ok((good, sale.product_id))
+    }
+
     /// Says what a person can do now.
     pub fn invite(&self, product_id: i64) {
         let root = format!("http://{}", self.http);
@@ -117,6 +146,10 @@ impl Stack {
         console.fact("order", &format!("curl -i {root}/orders -H 'content-type: application/json' \\"));
         let body = format!(r#"{{"userId": 1, "items": [{{"productId": {product_id}, "quantity": 1}}]}}"#);
         console.fact("", &format!("  -d '{body}'"));
+        let metrics = self.services.iter().zip(&self.management);
+        for (service, management) in metrics {
+            console.fact("metrics", &format!("curl -s http://{management}/metrics   # {}", service.name()));
+        }
         console.fact("database", &format!("psql '{}'", self.servers.addresses.database_url));
         let ids: Vec<String> =
             self.services.iter().map(|service| format!("{} {}", service.name(), service.id())).collect();
@@ -161,30 +194,34 @@ async fn start_services(
     arrivals: &Arrivals,
     client: &reqwest::Client,
     console: &Console,
-) -> Result<(Vec<SupervisedService>, SocketAddr), StackError> {
+) -> Result<Started, StackError> {
     let mut started: Vec<(ServiceProcess, ServiceSpec, OnLine)> = Vec::new();
-    for (number, mut spec) in
-        services::specs(program, &servers.addresses, arguments.port).into_iter().enumerate()
+    for (number, spec) in services::specs(program, &servers.addresses, arguments.port).into_iter().enumerate()
     {
-        let on_line = shown(console, &spec, number, arrivals);
+        let on_line = if arguments.flash_sale {
+            shown_if_wrong(console, &spec, number, arrivals)
+        } else {
+            shown(console, &spec, number, arrivals)
+        };
         let process = spec.start(on_line.clone())?;
-        if number == 0 && arguments.port == 0 {
-            // Any port will do, but once it is known it is kept: a restart must be found where it was.
-            let http = process.listening().await?.http.ok_or(StackError::NoAddress)?;
-            spec.settings.push(("HTTP__PORT", http.port().to_string()));
-        }
         started.push((process, spec, on_line));
     }
-    let mut http = None;
-    for (process, _, _) in &started {
+    let (mut http, mut management) = (None, Vec::new());
+    for (process, spec, _) in &mut started {
         let listening = process.ready(client, READY).await?;
+        // Any port would have done, but once it is known it is kept: a restart must be found where it was.
+        spec.settings.push(("MANAGEMENT__PORT", listening.management.port().to_string()));
+        if let Some(address) = listening.http {
+            spec.settings.push(("HTTP__PORT", address.port().to_string()));
+        }
         http = http.or(listening.http);
+        management.push(listening.management);
     }
     let services = started
         .into_iter()
         .map(|(process, spec, on_line)| SupervisedService::watch(process, spec, on_line, console.clone()))
         .collect();
-    Ok((services, http.ok_or(StackError::NoAddress)?))
+    Ok(Started { services, http: http.ok_or(StackError::NoAddress)?, management })
 }
 
 /// Shows a service's lines under its name, and takes note of what arrives.
@@ -195,6 +232,17 @@ fn shown(console: &Console, spec: &ServiceSpec, number: usize, arrivals: &Arriva
     Arc::new(move |line| {
         // In this order, or the summary could stand above the line that it counts.
         console.service(&name, colour, line);
+        arrivals.note(line);
+    })
+}
+
+/// The same, for a sale in which a line for each order would be thousands.
+fn shown_if_wrong(console: &Console, spec: &ServiceSpec, number: usize, arrivals: &Arrivals) -> OnLine {
+    let (show, arrivals) = (shown(console, spec, number, &Arrivals::default()), arrivals.clone());
+    Arc::new(move |line| {
+        if line.level != Level::Other {
+            show(line);
+        }
         arrivals.note(line);
     })
 }

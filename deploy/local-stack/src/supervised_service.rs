@@ -1,7 +1,7 @@
 //! # A service that comes back
 //!
-//! Whoever kills a service, to see what happens, sees it started again after a second, with the same settings
-//! and so on the same port.
+//! Whoever kills a service, to see what happens, sees it started again after a second, with the same settings,
+//! and so on the same ports.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! # Service chassis
 //!
 //! What a service needs to be deployed, and nothing of what it is for: its settings with the origin of
-//! each value, its logs, alarms, a management port for probes, a health check that asks it, the stop signal, and one convention
+//! each value, its logs, alarms, a management port for probes and metrics, a health check that asks it, the stop signal, and one convention
 //! for how a program that cannot start says so. Both services stand on it, so that an operator learns
 //! these things once.
 //!
@@ -16,6 +16,7 @@ pub mod alarms;
 pub mod health_check;
 pub mod listening;
 pub mod management;
+pub mod metrics;
 
 pub mod exit;
 pub mod stop;

@@ -1,11 +1,11 @@
 //! # Management port
 //!
-//! A port of its own for probes, beside the one that buyers use, so that a flood of orders cannot make an
+//! A port of its own for probes and metrics, beside the one that buyers use, so that a flood of orders cannot make an
 //! orchestrator believe that the service died. One worker is plenty.
 //!
 //! `GET /health/live` answers 200 as long as the process can answer at all; `GET /health/ready` answers 200 or
-//! 503. Both show the same JSON: every component with its reason, and the active alarms. Nothing may
-//! cache them. Anything else is a problem of RFC 9457.
+//! 503. Both show the same JSON: every component with its reason, and the active alarms. `GET /metrics` is for
+//! Prometheus ([`crate::metrics`]). Nothing may cache them. Anything else is a problem of RFC 9457.
 
 mod pages;
 mod readiness;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::alarms::Alarms;
 use crate::listening::ListenError;
+use crate::metrics::Metrics;
 
 pub use readiness::{ComponentState, Readiness};
 
@@ -54,14 +55,17 @@ pub struct ManagementServer {
     server: Server,
 }
 
-/// Binds the management port. Needs a tokio runtime, which runs the server.
+/// Binds the management port. Needs a tokio runtime, which runs the server. What is measured must be registered
+/// already.
 pub fn bind(
     settings: &ManagementSettings,
     readiness: Readiness,
     alarms: Alarms,
+    mut metrics: Metrics,
 ) -> Result<ManagementServer, ManagementError> {
-    let health = web::Data::new(pages::Health { readiness, alarms });
-    let server = HttpServer::new(move || App::new().app_data(health.clone()).configure(pages::routes))
+    metrics.show(readiness.clone(), alarms.clone());
+    let shown = web::Data::new(pages::Shown { readiness, alarms, metrics });
+    let server = HttpServer::new(move || App::new().app_data(shown.clone()).configure(pages::routes))
         .workers(1)
         .worker_max_blocking_threads(1)
         .max_connections(MOST_CONNECTIONS)

@@ -11,6 +11,7 @@ use service_chassis::alarms::Alarms;
 use service_chassis::exit;
 use service_chassis::health_check::{self, HealthCheckError, PATIENCE, Probe};
 use service_chassis::management::{self, ManagementSettings, Readiness};
+use service_chassis::metrics::Metrics;
 use service_chassis::settings::{Loaded, SettingsSource, load_with_environment};
 
 #[derive(Deserialize)]
@@ -45,7 +46,8 @@ async fn with_port(
     check: impl FnOnce(u16) + Send + 'static,
 ) {
     let anywhere = ManagementSettings { host: host.to_owned(), port: 0 };
-    let server = management::bind(&anywhere, readiness.clone(), alarms.clone()).unwrap();
+    let server =
+        management::bind(&anywhere, readiness.clone(), alarms.clone(), Metrics::of("probe", "1")).unwrap();
     let (port, handle) = (server.address().port(), server.handle());
     let running = tokio::spawn(server.run());
     let checked = tokio::task::spawn_blocking(move || check(port)).await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use service_chassis::alarms::Alarms;
 use service_chassis::exit;
 use service_chassis::management::{self, ManagementSettings, Readiness};
+use service_chassis::metrics::Metrics;
 
 /// Far beyond what a page takes, so that a port that hangs fails the test instead of hanging it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,9 +41,13 @@ fn anywhere() -> ManagementSettings {
     ManagementSettings { host: "127.0.0.1".into(), port: 0 }
 }
 
+fn metrics() -> Metrics {
+    Metrics::of("order-service", "1.2.3")
+}
+
 /// Runs the port, and asks from a thread of its own, as a probe in another process would.
 async fn with_port(readiness: &Readiness, alarms: &Alarms, probe: impl FnOnce(SocketAddr) + Send + 'static) {
-    let server = management::bind(&anywhere(), readiness.clone(), alarms.clone()).unwrap();
+    let server = management::bind(&anywhere(), readiness.clone(), alarms.clone(), metrics()).unwrap();
     let (address, handle) = (server.address(), server.handle());
     let running = tokio::spawn(server.run());
     let asked = tokio::task::spawn_blocking(move || probe(address)).await;
@@ -87,9 +92,40 @@ async fn readiness_follows_its_components_while_liveness_stays() {
 }
 
 #[tokio::test]
+async fn build_readiness_and_alarms_are_metrics() {
+    let (readiness, alarms) = (Readiness::new(&["database", "kafka"]), Alarms::new());
+    let (seen_ready, seen_alarms) = (readiness.clone(), alarms.clone());
+    with_port(&readiness, &alarms, move |address| {
+        seen_ready.set_ready("kafka");
+        seen_alarms.raise("relay-stalled", "order \"completed\"[3]", "no ack for 30s");
+        let page = ask(address, "GET /metrics");
+        assert_eq!(page.status, 200);
+        assert!(
+            page.head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+            "{}",
+            page.head
+        );
+        for line in [
+            r#"build_info{service="order-service",version="1.2.3"} 1"#,
+            r#"component_ready{component="database"} 0"#,
+            r#"component_ready{component="kafka"} 1"#,
+            r#"alarm_active{alarm="relay-stalled",subject="order \"completed\"[3]"} 1"#,
+        ] {
+            assert!(page.body.lines().any(|shown| shown == line), "{line}\n{}", page.body);
+        }
+        assert!(page.body.ends_with("# EOF\n"), "{}", page.body);
+
+        seen_alarms.clear("relay-stalled", "order \"completed\"[3]");
+        let page = ask(address, "GET /metrics");
+        assert!(!page.body.contains("relay-stalled"), "{}", page.body);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_may_cache_an_answer() {
     with_port(&Readiness::new(&[]), &Alarms::new(), |address| {
-        for path in ["/health/live", "/health/ready", "/nothing"] {
+        for path in ["/health/live", "/health/ready", "/metrics", "/nothing"] {
             let answer = ask(address, &format!("GET {path}"));
             assert!(answer.head.contains("cache-control: no-store"), "{path}: {}", answer.head);
         }
@@ -116,7 +152,7 @@ async fn what_is_not_a_probe_is_a_problem() {
 async fn a_taken_port_is_one_sentence_that_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = ManagementSettings { host: "127.0.0.1".into(), port: taken.local_addr().unwrap().port() };
-    let refusal = management::bind(&settings, Readiness::new(&[]), Alarms::new()).err().unwrap();
+    let refusal = management::bind(&settings, Readiness::new(&[]), Alarms::new(), metrics()).err().unwrap();
     let sentence = exit::sentence(&refusal);
     assert!(sentence.contains(&format!("port {} of 127.0.0.1 is taken", settings.port)), "{sentence}");
     assert!(sentence.contains("`management.port`"), "{sentence}");
@@ -126,7 +162,7 @@ async fn a_taken_port_is_one_sentence_that_names_the_setting() {
 async fn a_host_that_is_not_here_is_one_sentence_that_names_the_setting() {
     // An address that is reserved for documentation, so no machine has it.
     let settings = ManagementSettings { host: "192.0.2.1".into(), port: 0 };
-    let refusal = management::bind(&settings, Readiness::new(&[]), Alarms::new()).err().unwrap();
+    let refusal = management::bind(&settings, Readiness::new(&[]), Alarms::new(), metrics()).err().unwrap();
     let sentence = exit::sentence(&refusal);
     assert!(sentence.contains("`management.host`"), "{sentence}");
 }

@@ -7,10 +7,12 @@
 //! 2. Look up the request keys, in a statement of its own *after* the locks: a twin on another replica that was
 //!    about to commit holds the same stock row, so by now it is there to be seen.
 //! 3. Decide each request in its order, in plain Rust: stock check, coupon use, amounts.
-//! 4. Write stock, coupons, orders and lines, and register each order's event with the transaction.
+//! 4. Write stock, coupons, orders and lines, and each order's event with them.
 //!
 //! One refused order never fails its neighbours: refusals are results, not errors. Statements that do not need
-//! each other's answers are pipelined; the server runs them in the order in which they are polled here.
+//! each other's answers are pipelined; the server runs them in the order in which they are polled here. So any
+//! number of new orders costs four round trips: BEGIN; lock and look up; write; COMMIT. A fifth fetches the lines of orders
+//! that are asked for again.
 
 use super::error::CheckoutError;
 use super::request::OrderRequest;
@@ -19,12 +21,13 @@ use crate::domain::order::{CompletedOrder, Counter};
 use crate::domain::stock::Shelf;
 use crate::outbox::message::order_completed;
 use crate::storage::error::DatabaseError;
-use crate::storage::orders::{self, NewOrder, RequestKey, StoredOrder};
-use crate::storage::transaction_completion::Transaction;
+use crate::storage::orders::{self, NewOrders, RequestKey, StoredOrder};
+use crate::storage::transaction_completion::{Transaction, no_answer};
 use crate::storage::{Session, coupons, stock};
 use chrono::{DateTime, Utc};
-use futures_util::try_join;
+use futures_util::{FutureExt, try_join};
 use std::collections::{BTreeSet, HashMap};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// What became of one request.
@@ -38,7 +41,8 @@ struct Locked {
 }
 
 /// Completes, or refuses, each of `requests` in their order; the results are in the same order. No two requests
-/// may have the same [`RequestKey`]. `now` is asked once, after the locks were granted.
+/// may have the same [`RequestKey`]. `now` is asked once, after the locks were granted. What was bought is registered
+/// with the transaction, and written when it completes; when nothing was, nothing is.
 ///
 /// # Errors
 /// [`DatabaseError`]: nothing of any request is done.
@@ -48,7 +52,7 @@ pub async fn complete_orders(
     topic: &str,
     now: impl Fn() -> DateTime<Utc>,
 ) -> Result<Vec<Completed>, DatabaseError> {
-    let Locked { mut counter, mut stored, order_ids } = lock(transaction.session(), requests).await?;
+    let Locked { mut counter, mut stored, order_ids } = lock_in_time(transaction, requests).await?;
     let now = now();
     let mut results = Vec::with_capacity(requests.len());
     let mut bought = Vec::new();
@@ -61,7 +65,8 @@ pub async fn complete_orders(
                 .inspect(|_| bought.push(position)),
         });
     }
-    write(transaction.session(), &counter, requests, &results, &bought).await?;
+    let Some(writes) = Writes::of(&counter, requests, &results, &bought)? else { return Ok(results) };
+    transaction.write_last(move |session| async move { writes.run(session).await }.boxed());
     for position in bought {
         if let Ok(order) = &results[position] {
             let trace = requests[position].trace.clone();
@@ -70,6 +75,14 @@ pub async fn complete_orders(
         }
     }
     Ok(results)
+}
+
+async fn lock_in_time(
+    transaction: &mut Transaction,
+    requests: &[OrderRequest],
+) -> Result<Locked, DatabaseError> {
+    let (session, limit) = transaction.session_and_limit();
+    timeout(limit, lock(session, requests)).await.unwrap_or_else(|_| Err(no_answer(limit)))
 }
 
 async fn lock(session: &Session, requests: &[OrderRequest]) -> Result<Locked, DatabaseError> {
@@ -104,38 +117,50 @@ fn answer_repeated(request: &OrderRequest, earlier: StoredOrder) -> Completed {
     }
 }
 
-async fn write(
-    session: &Session,
-    counter: &Counter,
-    requests: &[OrderRequest],
-    results: &[Completed],
-    bought: &[usize],
-) -> Result<(), DatabaseError> {
-    if bought.is_empty() {
-        return Ok(());
-    }
-    let (product_ids, on_hand): (Vec<i64>, Vec<i64>) =
-        counter.shelf.remaining().map(|(id, on_hand)| (id.0, on_hand)).unzip();
-    let (coupon_ids, used_by): (Vec<i64>, Vec<i64>) =
-        counter.used_coupons().map(|(coupon_id, order_id)| (coupon_id.0, order_id.0)).unzip();
-    let fingerprints: Vec<Vec<u8>> =
-        bought.iter().map(|&position| requests[position].fingerprint()).collect();
-    let new: Vec<NewOrder<'_>> = bought
-        .iter()
-        .zip(&fingerprints)
-        .filter_map(|(&position, fingerprint)| {
-            let order = results[position].as_ref().ok()?;
-            Some(NewOrder { order, request_key: &requests[position].key, fingerprint })
-        })
-        .collect();
+/// What was bought, as columns.
+struct Writes {
+    product_ids: Vec<i64>,
+    on_hand: Vec<i64>,
+    coupon_ids: Vec<i64>,
+    used_by: Vec<i64>,
+    orders: NewOrders,
+}
 
-    let mark_used = async {
-        if coupon_ids.is_empty() { Ok(()) } else { coupons::mark_used(session, &coupon_ids, &used_by).await }
-    };
-    try_join!(
-        stock::write_remaining(session, &product_ids, &on_hand),
-        mark_used,
-        orders::insert(session, &new),
-    )?;
-    Ok(())
+impl Writes {
+    fn of(
+        counter: &Counter,
+        requests: &[OrderRequest],
+        results: &[Completed],
+        bought: &[usize],
+    ) -> Result<Option<Self>, DatabaseError> {
+        if bought.is_empty() {
+            return Ok(None);
+        }
+        let (product_ids, on_hand) = counter.shelf.remaining().map(|(id, on_hand)| (id.0, on_hand)).unzip();
+        let (coupon_ids, used_by) =
+            counter.used_coupons().map(|(coupon_id, order_id)| (coupon_id.0, order_id.0)).unzip();
+        let mut orders = NewOrders::default();
+        for &position in bought {
+            if let Ok(order) = &results[position] {
+                let request = &requests[position];
+                orders.push(order, request.key.clone(), request.fingerprint())?;
+            }
+        }
+        Ok(Some(Self { product_ids, on_hand, coupon_ids, used_by, orders }))
+    }
+
+    async fn run(self, session: &Session) -> Result<(), DatabaseError> {
+        let mark_used = async {
+            if self.coupon_ids.is_empty() {
+                return Ok(());
+            }
+            coupons::mark_used(session, &self.coupon_ids, &self.used_by).await
+        };
+        try_join!(
+            stock::write_remaining(session, &self.product_ids, &self.on_hand),
+            mark_used,
+            orders::insert(session, &self.orders),
+        )?;
+        Ok(())
+    }
 }

@@ -8,15 +8,18 @@ use crate::storage::error::DatabaseError;
 use thiserror::Error;
 
 /// Why there is no order to show.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CheckoutError {
     /// This order cannot be completed; nothing was stored, and it may be tried again.
     #[error(transparent)]
     Refused(#[from] OrderRefusal),
-    /// Another request was completed under this key.
+    /// Another request was completed under this key, or is about to be.
     #[error("the request key was used for another request")]
     KeyReused,
-    /// The database is away; nothing was stored.
+    /// More orders wait than are allowed; this one was not taken in.
+    #[error("too many orders wait")]
+    Overloaded,
+    /// The database is away, or a row is locked by somebody else; nothing was stored.
     #[error("not now: {0}")]
     Unavailable(String),
     /// The order may be complete or not; the same key tells.
@@ -32,6 +35,7 @@ impl From<DatabaseError> for CheckoutError {
         match error {
             DatabaseError::Unavailable(cause)
             | DatabaseError::NotAdmitted(cause)
+            | DatabaseError::Locked(cause)
             | DatabaseError::Busy(cause) => Self::Unavailable(cause),
             DatabaseError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
             DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),

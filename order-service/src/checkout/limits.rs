@@ -1,4 +1,4 @@
-//! # Limits of an order
+//! # Limits
 
 /// What one order may be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,4 +7,24 @@ pub struct OrderLimits {
     pub max_lines: usize,
     /// Pieces in one line.
     pub max_quantity: u32,
+}
+
+/// How much the desk takes in, and how it works it off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeskLimits {
+    /// Transactions at a time.
+    pub workers: usize,
+    /// Most orders that wait; the next is turned away at once.
+    pub queue_orders: usize,
+    /// What one transaction takes of them.
+    pub batch: BatchLimits,
+}
+
+/// What one transaction completes at most. An order with more lines than that is a transaction of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Orders.
+    pub orders: usize,
+    /// Their lines.
+    pub lines: usize,
 }

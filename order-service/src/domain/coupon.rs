@@ -1,9 +1,9 @@
 //! # Coupon
 //!
-//! A fixed amount off one order of one user, used once; it may expire.
+//! A discount off one order of one user, used once; it may expire.
 
+use super::discount::Discount;
 use super::ids::{CouponId, OrderId, UserId};
-use super::money::Money;
 use chrono::{DateTime, Utc};
 
 /// A coupon's row.
@@ -13,8 +13,8 @@ pub struct Coupon {
     pub id: CouponId,
     /// The only user who may use it.
     pub user_id: UserId,
-    /// What it takes off; at most the order's total is taken.
-    pub discount: Money,
+    /// What it takes off.
+    pub discount: Discount,
     /// From this moment on it is worth nothing.
     pub expires_at: Option<DateTime<Utc>>,
     /// The order that used it.
@@ -59,13 +59,14 @@ impl Coupon {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::money::Money;
     use chrono::TimeDelta;
 
     fn coupon(now: DateTime<Utc>) -> Coupon {
         Coupon {
             id: CouponId(1),
             user_id: UserId(7),
-            discount: Money::ZERO,
+            discount: Discount::Fixed(Money::ZERO),
             expires_at: Some(now + TimeDelta::seconds(1)),
             used_by: None,
         }

@@ -3,6 +3,7 @@
 //! An amount in minor units (cents, pence, won). Never a float, never negative, and never wrapped around:
 //! what does not fit is an error of the order that asked for it.
 
+use super::discount::Percent;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
@@ -52,6 +53,14 @@ impl Money {
     /// [`MoneyError::Overflow`].
     pub fn times(self, quantity: u32) -> Result<Self, MoneyError> {
         self.0.checked_mul(i64::from(quantity)).map(Self).ok_or(MoneyError::Overflow)
+    }
+
+    /// `percent` of it, rounded down to whole minor units. Exact and never too large: hundreds and the rest are
+    /// multiplied apart.
+    #[must_use]
+    pub fn share(self, percent: Percent) -> Self {
+        let percent = i64::from(percent.get());
+        Self(self.0 / 100 * percent + self.0 % 100 * percent / 100)
     }
 
     /// What is left after `discount`; never less than nothing.

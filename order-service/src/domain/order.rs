@@ -5,6 +5,7 @@
 //! after the other against the same counter, so a later one sees what an earlier one took.
 
 use super::coupon::{Coupon, CouponRefusal};
+use super::discount::Discount;
 use super::ids::{CouponId, OrderId, ProductId, UserId};
 use super::money::{Money, MoneyError};
 use super::stock::{Shelf, Shortage};
@@ -145,7 +146,7 @@ impl Counter {
             lines,
             coupon_id: basket.coupon_id,
             total,
-            discount: offered.min(total),
+            discount: offered.map_or(Money::ZERO, |discount| discount.off(total)),
             completed_at: now,
             event_id,
         })
@@ -161,12 +162,16 @@ impl Counter {
         basket.items.iter().map(line).collect()
     }
 
-    fn offered_discount(&self, basket: &Basket, now: DateTime<Utc>) -> Result<Money, OrderRefusal> {
-        let Some(id) = basket.coupon_id else { return Ok(Money::ZERO) };
+    fn offered_discount(
+        &self,
+        basket: &Basket,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Discount>, OrderRefusal> {
+        let Some(id) = basket.coupon_id else { return Ok(None) };
         let coupon =
             self.coupons.get(&id).ok_or(OrderRefusal::Coupon { id, refusal: CouponRefusal::Unknown })?;
         coupon.check(basket.user_id, now).map_err(|refusal| OrderRefusal::Coupon { id, refusal })?;
-        Ok(coupon.discount)
+        Ok(Some(coupon.discount))
     }
 }
 
@@ -178,5 +183,7 @@ fn wanted(items: &[OrderItem]) -> BTreeMap<ProductId, i64> {
     wanted
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

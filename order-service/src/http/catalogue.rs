@@ -8,6 +8,7 @@ use super::pages::{Page, PageQuery};
 use super::problem::{Problem, ProblemType};
 use crate::checkout::limits::OrderLimits;
 use crate::domain::coupon::Coupon;
+use crate::domain::discount::{Discount, Percent};
 use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
 use crate::domain::money::Money;
 use crate::storage::database::Database;
@@ -59,7 +60,7 @@ pub struct Product {
     stock: i64,
 }
 
-/// A coupon to be issued.
+/// A coupon to be issued: exactly one of discountAmount and discountPercent.
 #[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[garde(context(OrderLimits))]
@@ -70,8 +71,16 @@ pub struct IssueCoupon {
     user_id: i64,
     /// What it takes off one order, in minor units.
     #[garde(custom(worth_something))]
-    #[schema(example = 500, minimum = 1)]
-    discount_amount: Money,
+    #[schema(value_type = Option<i64>, example = 500, minimum = 1)]
+    discount_amount: Option<Money>,
+    /// What share of the total it takes off, in whole percent, rounded down to whole minor units.
+    #[garde(range(min = 1, max = 100))]
+    #[schema(minimum = 1, maximum = 100)]
+    discount_percent: Option<i32>,
+    /// The most that discountPercent takes off, in minor units; no limit when it is not said.
+    #[garde(custom(worth_something))]
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    max_discount_amount: Option<Money>,
     /// When it expires; never when it is not said.
     #[garde(custom(of_this_era))]
     expires_at: Option<DateTime<Utc>>,
@@ -83,7 +92,14 @@ pub struct IssueCoupon {
 pub struct IssuedCoupon {
     coupon_id: CouponId,
     user_id: UserId,
-    discount_amount: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    discount_amount: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discount_percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    max_discount_amount: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<OccurredAt>,
@@ -186,14 +202,18 @@ pub async fn restock_product(
 /// Issues a coupon
 #[utoipa::path(
     post, path = "/coupons", tag = "catalogue", request_body = IssueCoupon,
-    responses((status = 201, description = "the coupon", body = IssuedCoupon))
+    responses(
+        (status = 201, description = "the coupon", body = IssuedCoupon),
+        (status = 422, description = "not valid, such as both or none of the discounts", content_type = "application/problem+json"),
+    )
 )]
 pub async fn issue_coupon(
     database: web::Data<Database>,
     JsonBody(new): JsonBody<IssueCoupon>,
 ) -> Result<HttpResponse, Problem> {
+    let discount = new.discount()?;
     let mut session = database.session().await.map_err(Problem::from)?;
-    let issued = coupons::issue(&mut session, UserId(new.user_id), new.discount_amount, new.expires_at);
+    let issued = coupons::issue(&mut session, UserId(new.user_id), discount, new.expires_at);
     let coupon = issued.await.map_err(Problem::from)?;
     answer::created(None, &IssuedCoupon::from(coupon))
 }
@@ -222,6 +242,22 @@ pub async fn list_coupons(
     answer::ok(&Page::new(items, query, |coupon: &IssuedCoupon| coupon.coupon_id.0))
 }
 
+impl IssueCoupon {
+    fn discount(&self) -> Result<Discount, Problem> {
+        let refused =
+            |field: &str, why: &str| Err(Problem::invalid_fields(vec![(field.to_owned(), why.to_owned())]));
+        match (self.discount_amount, self.discount_percent.and_then(Percent::new)) {
+            (Some(_), None) if self.max_discount_amount.is_some() => {
+                refused("maxDiscountAmount", "only beside discountPercent")
+            }
+            (Some(amount), None) => Ok(Discount::Fixed(amount)),
+            (None, Some(percent)) => Ok(Discount::Percentage { percent, cap: self.max_discount_amount }),
+            (Some(_), Some(_)) => refused("discountPercent", "not beside discountAmount; send one of them"),
+            (None, None) => refused("discountAmount", "missing; send it, or discountPercent"),
+        }
+    }
+}
+
 impl From<products::Product> for Product {
     fn from(product: products::Product) -> Self {
         let products::Product { id, name, price, stock } = product;
@@ -236,10 +272,16 @@ impl From<Coupon> for IssuedCoupon {
             Some(at) if at <= Utc::now() => CouponStatus::Expired,
             Some(_) | None => CouponStatus::Usable,
         };
+        let (discount_amount, discount_percent, max_discount_amount) = match coupon.discount {
+            Discount::Fixed(amount) => (Some(amount), None, None),
+            Discount::Percentage { percent, cap } => (None, Some(percent.get()), cap),
+        };
         Self {
             coupon_id: coupon.id,
             user_id: coupon.user_id,
-            discount_amount: coupon.discount,
+            discount_amount,
+            discount_percent,
+            max_discount_amount,
             expires_at: coupon.expires_at.map(OccurredAt::from_datetime),
             status,
             used_by_order_id: coupon.used_by,
@@ -251,9 +293,9 @@ fn no_such_product(id: ProductId) -> Problem {
     Problem::new(ProblemType::ProductNotFound, format!("there is no product {id}"))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of a validation rule")]
-fn worth_something(discount: &Money, _limits: &OrderLimits) -> garde::Result {
-    if *discount > Money::ZERO { Ok(()) } else { Err(garde::Error::new("must be at least 1")) }
+#[expect(clippy::ref_option, reason = "the signature of a validation rule")]
+fn worth_something(amount: &Option<Money>, _limits: &OrderLimits) -> garde::Result {
+    if *amount == Some(Money::ZERO) { Err(garde::Error::new("must be at least 1")) } else { Ok(()) }
 }
 
 /// What JSON, and everybody who reads it, can hold.

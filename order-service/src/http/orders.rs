@@ -22,7 +22,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use shared_messages::OccurredAt;
 use shared_messages::headers::{TRACEPARENT, TRACESTATE, TraceContext};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -185,14 +185,16 @@ fn problem_of(error: CheckoutError, key: &str) -> Problem {
         CheckoutError::Refused(refusal) => refusal_problem(refusal),
         CheckoutError::KeyReused => Problem::new(
             ProblemType::IdempotencyKeyReused,
-            "this Idempotency-Key has bought another order; send another key",
+            "this Idempotency-Key is used by another request of this user; send another key",
         ),
+        CheckoutError::Overloaded => Problem::overloaded(),
+        // The desk has told it once, for all orders that it met.
         CheckoutError::Unavailable(cause) => {
-            warn!("an order was not completed, as the database is not available: {cause}");
+            debug!("an order was not completed: {cause}");
             Problem::unavailable()
         }
         CheckoutError::OutcomeUnknown(cause) => {
-            warn!("the outcome of an order is unknown: {cause}");
+            debug!("the outcome of an order is unknown: {cause}");
             let detail = "the order may be complete; repeat the request with this Idempotency-Key to know";
             Problem::new(ProblemType::OutcomeUnknown, detail)
                 .with("idempotencyKey", key)

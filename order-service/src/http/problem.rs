@@ -54,6 +54,8 @@ pub enum ProblemType {
     IdempotencyKeyMalformed,
     /// The `Idempotency-Key` was used for another request.
     IdempotencyKeyReused,
+    /// More orders wait than are allowed; nothing was done.
+    Overloaded,
     /// The database is away; nothing was done.
     Unavailable,
     /// Nobody knows whether it was done.
@@ -91,6 +93,7 @@ impl ProblemType {
             Self::IdempotencyKeyReused => {
                 ("/problems/idempotency-key-reused", 422, "The Idempotency-Key was used for another request")
             }
+            Self::Overloaded => ("/problems/overloaded", 503, "Too many orders wait"),
             Self::Unavailable => ("/problems/unavailable", 503, "The service is not available"),
             Self::OutcomeUnknown => ("/problems/outcome-unknown", 503, "The outcome is unknown"),
             Self::Internal => ("/problems/internal", 500, "The service failed"),
@@ -154,6 +157,12 @@ impl Problem {
             .with_header(RETRY_AFTER, "1".to_owned())
     }
 
+    /// More orders wait than are allowed; this one was not even taken in.
+    pub fn overloaded() -> Self {
+        Self::new(ProblemType::Overloaded, "nothing was done; try again in a moment")
+            .with_header(RETRY_AFTER, "1".to_owned())
+    }
+
     /// A defect; the log has the cause under the request's id.
     pub fn internal() -> Self {
         Self::new(ProblemType::Internal, "the log has the cause under this request's id")
@@ -174,7 +183,10 @@ impl Problem {
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) | DatabaseError::NotAdmitted(_) | DatabaseError::Busy(_) => {
+            DatabaseError::Unavailable(_)
+            | DatabaseError::NotAdmitted(_)
+            | DatabaseError::Locked(_)
+            | DatabaseError::Busy(_) => {
                 warn!("a request was not served: {error}");
                 Self::unavailable()
             }

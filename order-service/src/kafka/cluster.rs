@@ -9,6 +9,7 @@ use super::event_publisher::{PublisherError, quiet_config};
 use crate::settings::KafkaSettings;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::{Metadata, MetadataTopic};
@@ -119,12 +120,12 @@ fn state_of(topic: &MetadataTopic) -> TopicState {
 
 /// Remembers the latest thing that went wrong on the way to a broker: a look that fails says only that it did.
 #[derive(Default)]
-struct Ears {
+pub(super) struct Ears {
     heard: Mutex<Option<String>>,
 }
 
 impl Ears {
-    fn heard(&self) -> MutexGuard<'_, Option<String>> {
+    pub(super) fn heard(&self) -> MutexGuard<'_, Option<String>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,6 +144,8 @@ impl ClientContext for Ears {
         }
     }
 }
+
+impl ConsumerContext for Ears {}
 
 impl ProducerContext for Ears {
     type DeliveryOpaque = ();

@@ -59,6 +59,14 @@ pub fn told_with_cure(error: &KafkaError) -> String {
     format!("{cure} ({error})")
 }
 
+/// Whether this event, and only this event, will never be taken, however often it is sent.
+/// Then why.
+pub fn refused_for_good(error: &KafkaError) -> Option<String> {
+    use RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::MessageSizeTooLarge | Code::InvalidRecord)).then(|| error.to_string())
+}
+
 /// The settings make no producer.
 #[derive(Debug, Error)]
 #[error("librdkafka refuses the settings: {0}")]
@@ -153,7 +161,8 @@ fn connection_config(settings: &KafkaSettings) -> ClientConfig {
     config
         .set("client.id", "order-service")
         .set("compression.type", "lz4")
-        .set("linger.ms", "2")
+        // Longer than it takes to hand over what was read: what comes behind a batch that is on its way has to wait for it.
+        .set("linger.ms", "5")
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
         .set("reconnect.backoff.max.ms", "2000")

@@ -11,6 +11,7 @@
 use super::cluster::{Cluster, Look, TopicState, Unreachable};
 use super::event_publisher::PublisherError;
 use super::topic_admin::{AdminError, TopicAdmin};
+use super::topic_partitions::TopicPartitions;
 use super::topics::comparison::{Found, TopicProperties, Wanted};
 use super::topics::wanted_for_events;
 use crate::settings::{KafkaSettings, TopicsSettings};
@@ -41,6 +42,7 @@ pub struct KafkaWatch {
     wanted: Wanted,
     accept_less: bool,
     alarms: Alarms,
+    partitions: TopicPartitions,
     properties: Option<TopicProperties>,
     reading: Option<JoinHandle<Result<TopicProperties, AdminError>>>,
     read_at: Option<Instant>,
@@ -48,7 +50,7 @@ pub struct KafkaWatch {
 }
 
 impl KafkaWatch {
-    /// Connects in the background.
+    /// Connects in the background. What it finds out about the topic's partitions it leaves at `partitions`.
     ///
     /// # Errors
     /// librdkafka does not take the settings.
@@ -56,6 +58,7 @@ impl KafkaWatch {
         kafka: &KafkaSettings,
         topics: &TopicsSettings,
         alarms: Alarms,
+        partitions: TopicPartitions,
     ) -> Result<Self, PublisherError> {
         Ok(Self {
             cluster: Arc::new(Cluster::connect(kafka)?),
@@ -63,6 +66,7 @@ impl KafkaWatch {
             wanted: wanted_for_events(kafka, topics),
             accept_less: topics.accept_less,
             alarms,
+            partitions,
             properties: None,
             reading: None,
             read_at: None,
@@ -135,6 +139,7 @@ impl KafkaWatch {
             }
             TopicState::NotAllowed => (false, true),
             TopicState::Found(partitions) => {
+                self.partitions.are(partitions.len());
                 self.read_properties().await;
                 let replicas = partitions.into_iter().map(|(id, partition)| (id, partition.replicas));
                 self.judge_durability(look.brokers, replicas.collect());

@@ -4,16 +4,13 @@
 //! answer and still take nothing (too few replicas in sync, partitions without a leader), and nobody else looks
 //! from the outbox's end.
 
-use crate::storage::Session;
-use crate::storage::error::DatabaseError;
-use crate::storage::outbox;
 use service_chassis::alarms::Alarms;
 use std::time::Duration;
 
 /// Raised while the oldest pending event has waited for longer than `relay.alarm_after`.
 pub const PUBLISHING_DELAYED: &str = "publishing-delayed";
 
-/// Looks at the oldest pending event when it is told to.
+/// Judges the age of the oldest pending event.
 #[derive(Clone, Debug)]
 pub struct DelayAlarm {
     alarms: Alarms,
@@ -26,12 +23,9 @@ impl DelayAlarm {
         Self { alarms, after }
     }
 
-    /// One look.
-    ///
-    /// # Errors
-    /// The database does not answer, which says nothing about the events: the alarm stays as it is.
-    pub async fn look(&self, session: &mut Session) -> Result<(), DatabaseError> {
-        match outbox::oldest_age(session).await? {
+    /// How long the oldest pending event has waited, if one waits.
+    pub fn judge(&self, oldest: Option<Duration>) {
+        match oldest {
             Some(age) if age > self.after => {
                 let seconds = age.as_secs();
                 let detail = format!(
@@ -42,6 +36,5 @@ impl DelayAlarm {
             }
             Some(_) | None => self.alarms.clear(PUBLISHING_DELAYED, ""),
         }
-        Ok(())
     }
 }

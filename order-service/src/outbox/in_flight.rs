@@ -77,7 +77,22 @@ impl InFlight {
 
     /// The rows that are on their way.
     pub fn seqs(&self) -> Vec<i64> {
-        self.sent.keys().copied().collect()
+        self.seqs_above(i64::MIN)
+    }
+
+    /// Those of a higher seq than this.
+    pub fn seqs_above(&self, floor: i64) -> Vec<i64> {
+        self.sent.keys().copied().filter(|seq| *seq > floor).collect()
+    }
+
+    /// The key of a row that is on its way.
+    pub fn key_of(&self, seq: i64) -> Option<&str> {
+        self.sent.get(&seq).map(|sent| sent.key.as_str())
+    }
+
+    /// The keys of the rows that are on their way, each with its row.
+    pub fn keys(&self) -> impl Iterator<Item = (i64, &str)> {
+        self.sent.iter().map(|(seq, sent)| (*seq, sent.key.as_str()))
     }
 
     /// How many are on their way.

@@ -37,6 +37,13 @@ pub struct PendingMessage {
     pub message: OutboxMessage,
 }
 
+/// The most that the record of an order with so many lines has, in bytes: value, key, headers and what the protocol adds.
+pub fn largest_event(lines: usize) -> usize {
+    const LINE: usize = 130;
+    const REST: usize = 2_500;
+    lines.saturating_mul(LINE).saturating_add(REST)
+}
+
 /// Why an order cannot be told to the world.
 #[derive(Debug, Error)]
 pub enum MessageError {
@@ -98,4 +105,44 @@ pub fn order_completed(
         payload: String::from_utf8(json).map_err(|error| failed(error.to_string()))?,
         headers: headers.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{CouponId, OrderId, ProductId, UserId};
+    use crate::domain::money::Money;
+    use crate::domain::order::OrderLine as SoldLine;
+
+    #[test]
+    fn no_event_is_larger_than_its_bound() {
+        let most = Money::from_minor_units(i64::MAX).unwrap();
+        let line = SoldLine {
+            product_id: ProductId(i64::MAX),
+            quantity: 1_000_000,
+            unit_price: most,
+            line_amount: most,
+        };
+        let state = format!("a={}", "x".repeat(500));
+        let trace = TraceContext::from_received(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            Some(&state),
+        );
+        for lines in [1, 50, 5_000] {
+            let order = CompletedOrder {
+                id: OrderId(i64::MAX),
+                user_id: UserId(i64::MAX),
+                lines: vec![line; lines],
+                coupon_id: Some(CouponId(i64::MAX)),
+                total: most,
+                discount: most,
+                completed_at: chrono::DateTime::UNIX_EPOCH,
+                event_id: Uuid::max(),
+            };
+            let message = order_completed(&order, "order-completed", trace.clone()).unwrap();
+            let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let bytes = message.payload.len() + message.key.len() + headers;
+            assert!(bytes + 200 <= largest_event(lines), "{lines} lines: {bytes}");
+        }
+    }
 }

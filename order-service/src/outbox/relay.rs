@@ -10,30 +10,52 @@
 //! that are still there are what must still be published. The price is a repeat, never a loss.
 //!
 //! An event that is not acknowledged within [`RelaySettings::straggler_after`] stays on its way and holds up
-//! only its own key; but the cycle that sent it waits that long, so what is committed meanwhile is late by up to
+//! only its own partition (`a_leaderless_partition_holds_up_only_its_own_keys`); but the cycle that sent it waits that long, so what is committed meanwhile is late by up to
 //! as much. One that is refused waits and is tried again ([`super::failed_rows`]), and its key waits with it.
 //!
-//! One instance per database may relay: two would repeat events. (A lease that chooses one of several
-//! instances, a scan floor and a quarantine take their place here.)
+//! While a partition has such a straggler, nothing more is handed to the producer for it: rows that are its next are kept
+//! here, as far as they count as in flight. librdkafka's threads would spin over messages that wait behind those in
+//! flight (its idempotent producer sends no more than five ahead), and take the processors from the buyers of a shop
+//! whose Kafka hangs (`post_p99_broker_frozen` of the benchmark).
+//!
+//! One instance per database publishes, named by a lease ([`super::lease`], [`leading`]); the others stand by. Reads begin at
+//! the [`super::scan_floor`].
 
+mod ending;
+mod leading;
+mod producer_life;
+mod quarantining;
+mod sending;
+
+use self::leading::Turn;
+use self::producer_life::Replacements;
+use self::quarantining::Held;
+pub use self::quarantining::OUTBOX_QUARANTINED;
 use super::failed_rows::FailedRows;
-use super::in_flight::{Admission, Bound, InFlight};
-use super::message::PendingMessage;
+use super::in_flight::{Bound, InFlight};
+use super::lease::Lease;
+use super::parked_rows::ParkedRows;
+use super::relay_metrics::RelayMetrics;
+use super::scan_floor::ScanFloor;
 use super::wake_up::WakeUp;
-use crate::kafka::event_publisher::{Delivery, EventPublisher, PublisherError, SendError, told_with_cure};
+use crate::kafka::event_publisher::{
+    Delivery, EventPublisher, PublisherError, refused_for_good, told_with_cure,
+};
+use crate::kafka::topic_partitions::TopicPartitions;
 use crate::settings::{KafkaSettings, RelaySettings};
 use crate::storage::Session;
 use crate::storage::database::{Database, ReconnectPauses, reconnect_pauses};
 use crate::storage::error::DatabaseError;
-use crate::storage::outbox;
+use crate::storage::outbox::{self, BatchLimit, Unread};
+use crate::storage::relay_lease::Claim;
 use service_chassis::alarms::Alarms;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 /// Raised while events are refused or fail, cleared when the last of them was acknowledged.
 pub const PUBLISHING_FAILS: &str = "publishing-fails";
@@ -42,6 +64,25 @@ pub const IN_FLIGHT_FULL: &str = "relay-in-flight-full";
 /// Raised while the database refuses the relay's statements, cleared by the next that works.
 pub const OUTBOX_REFUSED: &str = "outbox-refused";
 
+/// Reads that find nothing to hand over take at most one part in so many of the time: while Kafka hangs, the database
+/// is the buyers'.
+const SHARE_OF_FUTILE_READS: u32 = 10;
+/// What a read takes while a partition has a straggler: one part in so many of what it else may.
+const SHARE_BESIDE_STRAGGLERS: i64 = 10;
+
+/// What the relay shares with others.
+#[derive(Clone, Debug, Default)]
+pub struct RelayParts {
+    /// Given by every commit of this process.
+    pub wake_up: WakeUp,
+    /// Where it raises its own.
+    pub alarms: Alarms,
+    /// How many partitions the topic has.
+    pub partitions: TopicPartitions,
+    /// What it shows.
+    pub metrics: RelayMetrics,
+}
+
 /// What the relay works with.
 pub struct Relay {
     database: Database,
@@ -49,10 +90,25 @@ pub struct Relay {
     settings: RelaySettings,
     wake_up: WakeUp,
     alarms: Alarms,
+    metrics: RelayMetrics,
+    claim: Claim,
+    lease: Lease,
+    floor: ScanFloor,
+    /// How often rows have come back from below the floor, when that was last asked.
+    rescans: Option<i64>,
+    next_look_at_floor: Instant,
+    turn: Turn,
+    held: Held,
     publisher: Arc<EventPublisher>,
     deliveries: UnboundedReceiver<Delivery>,
+    partitions: TopicPartitions,
     in_flight: InFlight,
+    /// In flight as to their keys and the bounds, but not handed to the producer: their partition has a straggler.
+    parked: ParkedRows,
+    /// Set by a read that found only rows to park, until something is acknowledged.
+    read_again_at: Option<Instant>,
     failed: FailedRows,
+    replacements: Replacements,
     /// Acknowledged, but not deleted yet; they count as in flight until they are.
     acknowledged: Vec<i64>,
 }
@@ -64,36 +120,49 @@ impl Relay {
         database: Database,
         kafka: KafkaSettings,
         settings: RelaySettings,
-        wake_up: WakeUp,
-        alarms: Alarms,
+        RelayParts { wake_up, alarms, partitions, metrics }: RelayParts,
     ) -> Result<Self, PublisherError> {
         let (sender, deliveries) = unbounded_channel();
         let publisher = Arc::new(EventPublisher::new(&kafka, sender)?);
         let bound = Bound { events: settings.max_in_flight, bytes: settings.max_in_flight_bytes };
         let in_flight = InFlight::new(bound);
+        let claim = leading::claim(settings.lease);
         Ok(Self {
             database,
             kafka,
             settings,
             wake_up,
             alarms,
+            metrics,
+            lease: Lease::new(claim.ttl),
+            claim,
+            floor: ScanFloor::default(),
+            rescans: None,
+            next_look_at_floor: Instant::now(),
+            turn: Turn::default(),
+            held: Held::default(),
             publisher,
             deliveries,
+            partitions,
             in_flight,
+            parked: ParkedRows::default(),
+            read_again_at: None,
             failed: FailedRows::default(),
+            replacements: Replacements::default(),
             acknowledged: Vec::new(),
         })
     }
 
-    /// Publishes until `stop`, then flushes: what is acknowledged in time is deleted, the rest stays in the table.
+    /// Publishes until `stop`, whenever it is this instance's turn, then flushes: what is acknowledged in time is
+    /// deleted, the rest stays in the table.
     pub async fn run(mut self, stop: CancellationToken) {
-        info!("the relay publishes the outbox; only one instance per database may do so (relay.enabled)");
         let mut pauses = reconnect_pauses();
         while !stop.is_cancelled() {
             let Err(error) = self.publish_until(&stop, &mut pauses).await else { break };
             if let DatabaseError::Refused(cause) = &error {
                 self.alarms.raise(OUTBOX_REFUSED, "", cause);
             }
+            self.metrics.leads.set(0);
             let pause = pauses.next().unwrap_or(Duration::from_secs(5));
             warn!("the relay cannot read the outbox and tries again in {pause:?}: {error}");
             tokio::select! {
@@ -110,137 +179,125 @@ impl Relay {
         stop: &CancellationToken,
         pauses: &mut ReconnectPauses,
     ) -> Result<(), DatabaseError> {
-        let mut session = self.database.relay_session().await?;
+        let session = self.database.relay_session().await?;
+        self.begin_with_new_session();
         let flush_timeout = self.settings.flush_timeout;
         let given_up = async {
             stop.cancelled().await;
             sleep(flush_timeout).await;
         };
         tokio::select! {
-            ended = self.publish(&mut session, stop, pauses) => ended,
+            ended = self.publish(&session, stop, pauses) => ended,
             () = given_up => Ok(()),
         }
     }
 
     async fn publish(
         &mut self,
-        session: &mut Session,
+        session: &Session,
         stop: &CancellationToken,
         pauses: &mut ReconnectPauses,
     ) -> Result<(), DatabaseError> {
         while !stop.is_cancelled() {
-            let deleted = self.cycle(session).await?;
+            if !self.leads(session).await? {
+                *pauses = reconnect_pauses();
+                self.stand_by(session, stop).await?;
+                continue;
+            }
+            self.move_to_quarantine(session).await?;
+            self.look_at_floor_if_due(session).await?;
+            let is_idle = self.cycle(session).await?;
             *pauses = reconnect_pauses();
             self.alarms.clear(OUTBOX_REFUSED, "");
-            if self.publisher.fatal_error().is_some() {
-                self.replace_publisher().await;
-            }
-            if deleted == 0 {
+            self.replace_publisher_if_it_failed().await;
+            if is_idle {
                 self.rest(stop).await;
             }
         }
         Ok(())
     }
 
-    /// Reads, sends, waits and deletes once; the number of rows that are done with.
-    async fn cycle(&mut self, session: &mut Session) -> Result<usize, DatabaseError> {
+    /// Deletes what was acknowledged, reads, sends, and waits; whether there was nothing to do.
+    ///
+    /// The delete and the read are one round trip. What was acknowledged counts as in flight until its row is gone, so a
+    /// key's next event is not sent before that: its row would else be read, and sent, a second time.
+    async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
-        if !self.in_flight.is_full() {
-            let in_flight = self.in_flight.seqs();
-            let limit =
-                outbox::BatchLimit { rows: self.settings.batch_rows, bytes: self.settings.batch_bytes };
-            let read = outbox::pending(session, &in_flight, limit);
-            let pending = self.database.within_limit(read).await?;
-            let sent = self.send_all(&pending, Instant::now());
+        let busy = self.partitions_with_stragglers();
+        let mut sent = self.send_parked(&busy);
+        let began = Instant::now();
+        let reads = !self.in_flight.is_full() && self.read_again_at.is_none_or(|at| began >= at);
+        if reads {
+            let floor = self.floor.get();
+            let in_flight = self.in_flight.seqs_above(floor);
+            let limit = self.read_limit(&busy);
+            let deleted = outbox::delete(session, &self.acknowledged);
+            let read = outbox::pending(session, Unread { above: floor, but: &in_flight }, limit);
+            let both = async { tokio::try_join!(deleted, read) };
+            let ((), pending) = self.database.within_limit(both).await?;
+            let deleted = self.forget_acknowledged();
+            let parked_before = self.parked.len();
+            let lanes = self.lanes(&sent);
+            let handed = self.send_all(&pending, &busy, lanes, limit);
+            let was_futile = handed.is_empty() && self.parked.len() > parked_before;
+            self.read_again_at = was_futile.then(|| Instant::now() + began.elapsed() * SHARE_OF_FUTILE_READS);
+            if deleted == 0 && handed.is_empty() && sent.is_empty() {
+                self.report_fullness();
+                return Ok(true);
+            }
+            sent.extend(handed);
+        } else if self.delete_acknowledged(session).await? == 0 && sent.is_empty() {
             self.report_fullness();
-            self.await_deliveries(sent).await;
+            return Ok(true);
         }
         self.report_fullness();
-        self.delete_acknowledged(session).await
+        self.await_deliveries(session, sent).await?;
+        self.report_fullness();
+        Ok(false)
     }
 
-    /// Sends what may be sent now. A row that may not be, whatever the reason, holds back the later rows of its key:
-    /// they must not overtake it.
-    fn send_all(&mut self, pending: &[PendingMessage], now: Instant) -> HashSet<i64> {
-        let mut held_keys: HashSet<&str> = HashSet::new();
-        let mut sent = HashSet::new();
-        for row in pending {
-            let key = row.message.key.as_str();
-            if held_keys.contains(key) {
-                continue;
-            }
-            if self.send(row, now) {
-                sent.insert(row.seq);
-            } else {
-                held_keys.insert(key);
-            }
-        }
-        if i64::try_from(pending.len()).is_ok_and(|rows| rows < self.settings.batch_rows) {
-            let seen: HashSet<i64> = pending.iter().map(|row| row.seq).chain(self.in_flight.seqs()).collect();
-            self.failed.retain(&seen);
-            self.clear_failure_if_over();
-        }
-        sent
+    /// Little while somebody hangs: most of it may be for him.
+    fn read_limit(&self, busy: &HashSet<u32>) -> BatchLimit {
+        let share = if busy.is_empty() { 1 } else { SHARE_BESIDE_STRAGGLERS };
+        BatchLimit { rows: (self.settings.batch_rows / share).max(1), bytes: self.settings.batch_bytes }
     }
 
-    /// Only after its row is deleted may the next event of a key be sent, or the row would be sent twice. When the
-    /// delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
-    async fn delete_acknowledged(&mut self, session: &mut Session) -> Result<usize, DatabaseError> {
-        if !self.acknowledged.is_empty() {
-            let delete = outbox::delete(session, &self.acknowledged);
-            self.database.within_limit(delete).await?;
-        }
+    /// When the delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
+    async fn delete_acknowledged(&mut self, session: &Session) -> Result<usize, DatabaseError> {
+        self.database.within_limit(outbox::delete(session, &self.acknowledged)).await?;
+        Ok(self.forget_acknowledged())
+    }
+
+    /// Their rows are gone.
+    fn forget_acknowledged(&mut self) -> usize {
         for seq in &self.acknowledged {
             self.in_flight.finish(*seq);
         }
-        Ok(std::mem::take(&mut self.acknowledged).len())
-    }
-
-    async fn delete_last(&mut self) -> Result<usize, DatabaseError> {
-        let mut session = self.database.relay_session().await?;
-        self.delete_acknowledged(&mut session).await
-    }
-
-    fn send(&mut self, pending: &PendingMessage, now: Instant) -> bool {
-        let message = &pending.message;
-        let bytes = message.payload.len();
-        if self.failed.must_wait(pending.seq, now) {
-            return false;
-        }
-        match self.in_flight.admit(&message.key, bytes) {
-            Admission::Granted => {}
-            Admission::KeyBusy | Admission::Full => return false,
-        }
-        match self.publisher.send(pending) {
-            Ok(()) => {
-                self.in_flight.start(pending.seq, &message.key, bytes);
-                debug!(event.id = %message.event_id, "event {} of key {} sent", message.event_id, message.key);
-                true
-            }
-            // Both are seen again in the next cycle, the second one by a new producer.
-            Err(SendError::QueueFull | SendError::Fatal(_)) => false,
-            Err(error @ SendError::Refused(_)) => {
-                let what = format!("event {} of key {}: {error}", message.event_id, message.key);
-                self.fail(pending.seq, &what, now);
-                false
-            }
-        }
+        std::mem::take(&mut self.acknowledged).len()
     }
 
     /// Collects deliveries until all that was sent in this cycle has one, or none came for a while. What an earlier
-    /// cycle left behind is not waited for.
-    async fn await_deliveries(&mut self, mut sent: HashSet<i64>) {
-        let mut patience = tokio::time::Instant::now() + self.settings.straggler_after;
+    /// cycle left behind is not waited for. The lease is renewed meanwhile.
+    async fn await_deliveries(
+        &mut self,
+        session: &Session,
+        mut sent: HashSet<i64>,
+    ) -> Result<(), DatabaseError> {
+        let mut patience = Instant::now() + self.settings.straggler_after;
         while !sent.is_empty() {
-            match timeout_at(patience, self.deliveries.recv()).await {
-                Ok(Some(delivery)) => {
+            let renew_at = self.lease.renew_at().unwrap_or(patience);
+            tokio::select! {
+                biased;
+                Some(delivery) = self.deliveries.recv() => {
                     sent.remove(&delivery.seq);
                     self.take(delivery);
-                    patience = tokio::time::Instant::now() + self.settings.straggler_after;
+                    patience = Instant::now() + self.settings.straggler_after;
                 }
-                Ok(None) | Err(_) => return,
+                () = sleep_until(patience.into()) => return Ok(()),
+                () = sleep_until(renew_at.into()) => if !self.leads(session).await? { return Ok(()) },
             }
         }
+        Ok(())
     }
 
     fn take_deliveries(&mut self) {
@@ -253,11 +310,25 @@ impl Relay {
         match result {
             Ok(()) => {
                 self.acknowledged.push(seq);
+                self.metrics.published.inc();
+                self.replacements.succeeded();
+                self.is_beyond_suspicion(seq);
+                self.read_again_at = None;
                 self.failed.acknowledged(seq);
                 self.clear_failure_if_over();
             }
             Err(error) => {
+                let key = self.in_flight.key_of(seq).map(str::to_owned);
                 self.in_flight.finish(seq);
+                self.floor.is_below(seq);
+                if let (Some(key), Some(cause)) = (key, refused_for_good(&error)) {
+                    if self.was_refused_alone(seq) {
+                        self.quarantine(seq, &key, cause);
+                        return;
+                    }
+                } else {
+                    self.is_not_alone_any_more(seq);
+                }
                 self.fail(
                     seq,
                     &format!("outbox row {seq} is not acknowledged: {}", told_with_cure(&error)),
@@ -270,6 +341,7 @@ impl Relay {
     /// The row is still there, and is sent again after a wait.
     fn fail(&mut self, seq: i64, what: &str, now: Instant) {
         self.failed.failed(seq, now);
+        self.metrics.failed.inc();
         self.alarms.raise(PUBLISHING_FAILS, "", format!("{what}; it stays in the outbox and is tried again"));
     }
 
@@ -280,6 +352,7 @@ impl Relay {
     }
 
     fn report_fullness(&self) {
+        self.metrics.in_flight.set(i64::try_from(self.in_flight.len()).unwrap_or(i64::MAX));
         if self.in_flight.is_full() {
             let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.len());
             self.alarms.raise(IN_FLIGHT_FULL, "", detail);
@@ -288,54 +361,16 @@ impl Relay {
         }
     }
 
-    /// Until something may have changed: a commit here, an acknowledgement, a commit elsewhere.
+    /// Until something may have changed: a commit here, an acknowledgement, a commit elsewhere. While rows are parked a
+    /// commit is no reason to read them again.
     async fn rest(&mut self, stop: &CancellationToken) {
+        let poll_at = Instant::now() + self.settings.poll_interval;
+        let until = self.lease.renew_at().map_or(poll_at, |renew_at| poll_at.min(renew_at));
         tokio::select! {
-            () = sleep(self.settings.poll_interval) => {}
-            () = self.wake_up.woken() => {}
+            () = sleep_until(until.into()) => {}
+            () = self.wake_up.woken(), if self.parked.is_empty() => {}
             Some(delivery) = self.deliveries.recv() => self.take(delivery),
             () = stop.cancelled() => {}
-        }
-    }
-
-    async fn replace_publisher(&mut self) {
-        let cause = self.publisher.fatal_error().unwrap_or_default();
-        warn!("the producer failed for good and is replaced; its events are sent again: {cause}");
-        let (sender, deliveries) = unbounded_channel();
-        match EventPublisher::new(&self.kafka, sender) {
-            Ok(publisher) => {
-                let failed = std::mem::replace(&mut self.publisher, Arc::new(publisher));
-                // Dropping it purges its queue, which takes a moment.
-                drop(tokio::task::spawn_blocking(move || drop(failed)).await);
-                self.take_deliveries();
-                self.deliveries = deliveries;
-                self.in_flight.retain(&self.acknowledged);
-            }
-            Err(error) => self.alarms.raise(PUBLISHING_FAILS, "", error.to_string()),
-        }
-    }
-
-    /// The last acknowledgements are worth a bounded wait: each one that is deleted is a repeat less.
-    async fn finish(mut self) {
-        let (publisher, timeout) = (self.publisher.clone(), self.settings.flush_timeout);
-        let flushed = tokio::task::spawn_blocking(move || publisher.flush(timeout)).await;
-        self.take_deliveries();
-        if !self.acknowledged.is_empty() {
-            let timeout = self.settings.flush_timeout;
-            if tokio::time::timeout(timeout, self.delete_last())
-                .await
-                .ok()
-                .is_none_or(|deleted| deleted.is_err())
-            {
-                let count = self.acknowledged.len();
-                warn!("{count} acknowledged events could not be deleted and will be repeated");
-            }
-        }
-        if let Ok(Ok(())) = flushed {
-            info!("the relay has stopped, nothing is on its way");
-        } else {
-            let count = self.in_flight.len();
-            warn!("the relay has stopped; {count} events are not acknowledged and stay in the outbox");
         }
     }
 }

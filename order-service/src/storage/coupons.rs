@@ -5,6 +5,7 @@ use super::schema::coupon;
 use super::stock::stored_amount;
 use super::{Session, prepared_once};
 use crate::domain::coupon::Coupon;
+use crate::domain::discount::{Discount, Percent};
 use crate::domain::ids::{CouponId, OrderId, UserId};
 use crate::domain::money::Money;
 use chrono::{DateTime, Utc};
@@ -13,32 +14,60 @@ use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt};
 use diesel_async::RunQueryDsl;
 
-type Row = (i64, i64, i64, Option<DateTime<Utc>>, Option<i64>);
-type Columns =
-    (coupon::id, coupon::user_id, coupon::discount_amount, coupon::expires_at, coupon::used_by_order_id);
-const COLUMNS: Columns =
-    (coupon::id, coupon::user_id, coupon::discount_amount, coupon::expires_at, coupon::used_by_order_id);
+#[derive(Clone, Copy, Queryable, Selectable)]
+#[diesel(table_name = coupon, check_for_backend(diesel::pg::Pg))]
+struct Row {
+    id: i64,
+    user_id: i64,
+    discount_amount: Option<i64>,
+    discount_percent: Option<i32>,
+    max_discount_amount: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
+    used_by_order_id: Option<i64>,
+}
 
-fn from_row((id, user_id, discount, expires_at, used_by): Row) -> Result<Coupon, DatabaseError> {
+fn from_row(row: Row) -> Result<Coupon, DatabaseError> {
     Ok(Coupon {
-        id: CouponId(id),
-        user_id: UserId(user_id),
-        discount: stored_amount(discount)?,
-        expires_at,
-        used_by: used_by.map(OrderId),
+        id: CouponId(row.id),
+        user_id: UserId(row.user_id),
+        discount: stored_discount(&row)?,
+        expires_at: row.expires_at,
+        used_by: row.used_by_order_id.map(OrderId),
     })
+}
+
+/// The table's checks allow exactly these two forms.
+fn stored_discount(row: &Row) -> Result<Discount, DatabaseError> {
+    match (row.discount_amount, row.discount_percent.and_then(Percent::new)) {
+        (Some(amount), None) => Ok(Discount::Fixed(stored_amount(amount)?)),
+        (None, Some(percent)) => {
+            let cap = row.max_discount_amount.map(stored_amount).transpose()?;
+            Ok(Discount::Percentage { percent, cap })
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            Err(DatabaseError::Refused(format!("coupon {} has no discount that can be read", row.id)))
+        }
+    }
 }
 
 /// Locks these rows in the order of their ids until the transaction ends.
 pub async fn lock(mut session: &Session, coupon_ids: &[i64]) -> Result<Vec<Coupon>, DatabaseError> {
     let rows: Vec<Row> = coupon::table
-        .select(COLUMNS)
+        .select(Row::as_select())
         .filter(coupon::id.eq_any(coupon_ids))
         .order(coupon::id)
         .for_no_key_update()
         .load(&mut session)
         .await?;
     rows.into_iter().map(from_row).collect()
+}
+
+/// Those of these coupons whose row somebody else has locked at this moment.
+pub async fn held(mut session: &Session, coupon_ids: &[i64]) -> Result<Vec<i64>, DatabaseError> {
+    let rows = || coupon::table.select(coupon::id).filter(coupon::id.eq_any(coupon_ids));
+    let free: Vec<i64> = rows().for_no_key_update().skip_locked().load(&mut session).await?;
+    let all: Vec<i64> = rows().load(&mut session).await?;
+    Ok(all.into_iter().filter(|id| !free.contains(id)).collect())
 }
 
 /// Writes which order used which coupon.
@@ -55,16 +84,22 @@ pub async fn mark_used(
 pub async fn issue(
     session: &mut Session,
     user_id: UserId,
-    discount: Money,
+    discount: Discount,
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<Coupon, DatabaseError> {
+    let (amount, percent, cap) = match discount {
+        Discount::Fixed(amount) => (Some(amount), None, None),
+        Discount::Percentage { percent, cap } => (None, Some(i32::from(percent.get())), cap),
+    };
     let row: Row = diesel::insert_into(coupon::table)
         .values((
             coupon::user_id.eq(user_id.0),
-            coupon::discount_amount.eq(discount.minor_units()),
+            coupon::discount_amount.eq(amount.map(Money::minor_units)),
+            coupon::discount_percent.eq(percent),
+            coupon::max_discount_amount.eq(cap.map(Money::minor_units)),
             coupon::expires_at.eq(expires_at),
         ))
-        .returning(COLUMNS)
+        .returning(Row::as_returning())
         .get_result(session)
         .await
         .map_err(DatabaseError::of_change)?;
@@ -79,7 +114,7 @@ pub async fn by_user(
     limit: i64,
 ) -> Result<Vec<Coupon>, DatabaseError> {
     let rows: Vec<Row> = coupon::table
-        .select(COLUMNS)
+        .select(Row::as_select())
         .filter(coupon::user_id.eq(user_id.0).and(coupon::id.gt(after)))
         .order(coupon::id)
         .limit(limit)
@@ -101,7 +136,10 @@ impl QueryFragment<diesel::pg::Pg> for MarkUsed<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.coupon_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.order_ids)?;
-        out.push_sql(") AS u (coupon_id, order_id) WHERE coupon.id = u.coupon_id");
+        // Said twice, so that no join reads more of the table than these rows, whatever it was planned with.
+        out.push_sql(") AS u (coupon_id, order_id) WHERE coupon.id = u.coupon_id AND coupon.id = ANY(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.coupon_ids)?;
+        out.push_sql(")");
         Ok(())
     }
 }

@@ -17,7 +17,10 @@ pub enum DatabaseError {
     /// The connection was lost while a change was on its way: it may have been applied.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(String),
-    /// A lock or a statement took too long. Trying again may help.
+    /// A row is locked by somebody else, for longer than the lock time-out.
+    #[error("a row is locked: {0}")]
+    Locked(String),
+    /// A statement took too long, or a deadlock was resolved against it. Trying again may help.
     #[error("the database is busy: {0}")]
     Busy(String),
     /// A unique constraint: somebody else was first.
@@ -40,7 +43,8 @@ const UNAVAILABLE: [&str; 5] = [
     "sorry, too many clients",
     "remaining connection slots",
 ];
-const BUSY: [&str; 3] = ["canceling statement due to", "could not obtain lock", "deadlock detected"];
+const LOCKED: [&str; 2] = ["due to lock timeout", "could not obtain lock"];
+const BUSY: [&str; 2] = ["canceling statement due to", "deadlock detected"];
 
 impl From<DieselError> for DatabaseError {
     fn from(error: DieselError) -> Self {
@@ -49,6 +53,9 @@ impl From<DieselError> for DatabaseError {
         };
         let message = information.message().to_owned();
         if matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand) {
+            Self::Unavailable(message)
+        } else if matches!(kind, DatabaseErrorKind::ReadOnlyTransaction) {
+            // A standby: the one that is primary now, or will be, is elsewhere.
             Self::Unavailable(message)
         } else if matches!(kind, DatabaseErrorKind::UniqueViolation) {
             let constraint = information.constraint_name().unwrap_or_default().to_owned();
@@ -68,6 +75,7 @@ impl DatabaseError {
             Self::Unavailable(cause) => Self::OutcomeUnknown(cause),
             known @ (Self::NotAdmitted(_)
             | Self::OutcomeUnknown(_)
+            | Self::Locked(_)
             | Self::Busy(_)
             | Self::Duplicate { .. }
             | Self::Refused(_)) => known,
@@ -77,6 +85,8 @@ impl DatabaseError {
     fn of_message(message: String) -> Self {
         if says_one_of(&message, &UNAVAILABLE) {
             Self::Unavailable(message)
+        } else if says_one_of(&message, &LOCKED) {
+            Self::Locked(message)
         } else if says_one_of(&message, &BUSY) {
             Self::Busy(message)
         } else {

@@ -37,17 +37,6 @@ pub struct StoredOrder {
     pub order: CompletedOrder,
 }
 
-/// An order to be written.
-#[derive(Clone, Copy, Debug)]
-pub struct NewOrder<'a> {
-    /// The order.
-    pub order: &'a CompletedOrder,
-    /// The key it is bought under.
-    pub request_key: &'a str,
-    /// A digest of what was asked for.
-    pub fingerprint: &'a [u8],
-}
-
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(diesel::pg::Pg))]
 struct OrderRow {
@@ -84,6 +73,36 @@ pub async fn read(session: &mut Session, id: OrderId) -> Result<Option<Completed
     Ok(stored.into_iter().next().map(|stored| stored.order))
 }
 
+/// The first orders, at most `limit`, of those with an id from `first` to `last`, with their lines; lowest first.
+pub async fn of_range(
+    session: &mut Session,
+    first: OrderId,
+    last: OrderId,
+    limit: i64,
+) -> Result<Vec<CompletedOrder>, DatabaseError> {
+    let rows: Vec<OrderRow> = orders::table
+        .select(OrderRow::as_select())
+        .filter(orders::id.between(first.0, last.0))
+        .order(orders::id)
+        .limit(limit)
+        .load(session)
+        .await?;
+    let stored = rows.into_iter().map(OrderRow::into_stored).collect::<Result<_, _>>()?;
+    let stored = with_lines(session, stored).await?;
+    Ok(stored.into_iter().map(|stored| stored.order).collect())
+}
+
+/// How many orders have an id from `first` to `last`.
+pub async fn count_of_range(
+    session: &mut Session,
+    first: OrderId,
+    last: OrderId,
+) -> Result<u64, DatabaseError> {
+    let count: i64 =
+        orders::table.filter(orders::id.between(first.0, last.0)).count().get_result(session).await?;
+    Ok(count.unsigned_abs())
+}
+
 /// Adds the lines.
 pub async fn with_lines(
     mut session: &Session,
@@ -117,12 +136,10 @@ pub async fn draw_ids(mut session: &Session, count: usize) -> Result<Vec<OrderId
 }
 
 /// Writes the orders and their lines.
-pub async fn insert(mut session: &Session, new: &[NewOrder<'_>]) -> Result<(), DatabaseError> {
-    let orders = InsertOrders::of(new);
-    let lines = InsertLines::of(new)?;
+pub async fn insert(mut session: &Session, new: &NewOrders) -> Result<(), DatabaseError> {
     // Polled together, so both are on the wire before the first is answered.
     let mut second = session;
-    let (orders, lines) = (orders.execute(&mut session), lines.execute(&mut second));
+    let (orders, lines) = ((&new.orders).execute(&mut session), (&new.lines).execute(&mut second));
     futures_util::try_join!(orders, lines)?;
     Ok(())
 }
@@ -164,6 +181,8 @@ prepared_once!(ByRequestKeys<'_>);
 
 impl QueryFragment<diesel::pg::Pg> for ByRequestKeys<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        // LATERAL and LIMIT leave one plan, a look into the index for each key: a join could be planned while the table is
+        // small, as a scan of it, and a session keeps its plans while the table grows.
         out.push_sql(
             "SELECT o.id, o.user_id, o.request_key, o.fingerprint, o.event_id, o.coupon_id, o.total_amount, \
              o.discount_amount, o.completed_at FROM unnest(",
@@ -171,7 +190,10 @@ impl QueryFragment<diesel::pg::Pg> for ByRequestKeys<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.user_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.keys)?;
-        out.push_sql(") AS r (u, k) JOIN orders o ON (o.user_id, o.request_key) = (r.u, r.k)");
+        out.push_sql(
+            ") AS r (u, k) CROSS JOIN LATERAL (SELECT * FROM orders WHERE user_id = r.u AND request_key = r.k \
+             LIMIT 1) AS o",
+        );
         Ok(())
     }
 }
@@ -198,13 +220,37 @@ impl diesel::query_builder::Query for DrawIds {
     type SqlType = BigInt;
 }
 
-/// One text for any number of orders, so that it is prepared once; a column each, in the order of the statement.
+/// Orders to be written, with their lines.
 #[derive(Default)]
-struct InsertOrders<'a> {
+pub struct NewOrders {
+    orders: InsertOrders,
+    lines: InsertLines,
+}
+
+impl NewOrders {
+    /// Adds an order that is bought under this key by a request with this fingerprint.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Refused`]: a quantity that no column holds.
+    pub fn push(
+        &mut self,
+        order: &CompletedOrder,
+        request_key: String,
+        fingerprint: Vec<u8>,
+    ) -> Result<(), DatabaseError> {
+        self.lines.push(order)?;
+        self.orders.push(order, request_key, fingerprint);
+        Ok(())
+    }
+}
+
+/// One text for any number of orders, so that it is prepared once; a column each, in the order of the statement.
+#[derive(QueryId, Default)]
+struct InsertOrders {
     ids: Vec<i64>,
     user_ids: Vec<i64>,
-    request_keys: Vec<&'a str>,
-    fingerprints: Vec<&'a [u8]>,
+    request_keys: Vec<String>,
+    fingerprints: Vec<Vec<u8>>,
     event_ids: Vec<Uuid>,
     coupon_ids: Vec<Option<i64>>,
     totals: Vec<i64>,
@@ -212,27 +258,21 @@ struct InsertOrders<'a> {
     completed_at: Vec<DateTime<Utc>>,
 }
 
-prepared_once!(InsertOrders<'_>);
-
-impl<'a> InsertOrders<'a> {
-    fn of(new: &[NewOrder<'a>]) -> Self {
-        let mut columns = Self::default();
-        for NewOrder { order, request_key, fingerprint } in new {
-            columns.ids.push(order.id.0);
-            columns.user_ids.push(order.user_id.0);
-            columns.request_keys.push(request_key);
-            columns.fingerprints.push(fingerprint);
-            columns.event_ids.push(order.event_id);
-            columns.coupon_ids.push(order.coupon_id.map(|id| id.0));
-            columns.totals.push(order.total.minor_units());
-            columns.discounts.push(order.discount.minor_units());
-            columns.completed_at.push(order.completed_at);
-        }
-        columns
+impl InsertOrders {
+    fn push(&mut self, order: &CompletedOrder, request_key: String, fingerprint: Vec<u8>) {
+        self.ids.push(order.id.0);
+        self.user_ids.push(order.user_id.0);
+        self.request_keys.push(request_key);
+        self.fingerprints.push(fingerprint);
+        self.event_ids.push(order.event_id);
+        self.coupon_ids.push(order.coupon_id.map(|id| id.0));
+        self.totals.push(order.total.minor_units());
+        self.discounts.push(order.discount.minor_units());
+        self.completed_at.push(order.completed_at);
     }
 }
 
-impl QueryFragment<diesel::pg::Pg> for InsertOrders<'_> {
+impl QueryFragment<diesel::pg::Pg> for InsertOrders {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO orders (id, user_id, request_key, fingerprint, event_id, coupon_id, total_amount, \
@@ -271,19 +311,17 @@ struct InsertLines {
 }
 
 impl InsertLines {
-    fn of(new: &[NewOrder<'_>]) -> Result<Self, DatabaseError> {
-        let mut columns = Self::default();
-        for NewOrder { order, .. } in new {
-            for (number, line) in (1..).zip(&order.lines) {
-                columns.order_ids.push(order.id.0);
-                columns.line_numbers.push(number);
-                columns.product_ids.push(line.product_id.0);
-                let quantity = i32::try_from(line.quantity);
-                columns.quantities.push(quantity.map_err(|error| DatabaseError::Refused(error.to_string()))?);
-                columns.unit_prices.push(line.unit_price.minor_units());
-            }
+    fn push(&mut self, order: &CompletedOrder) -> Result<(), DatabaseError> {
+        for (number, line) in (1..).zip(&order.lines) {
+            let quantity = i32::try_from(line.quantity);
+            let quantity = quantity.map_err(|error| DatabaseError::Refused(error.to_string()))?;
+            self.order_ids.push(order.id.0);
+            self.line_numbers.push(number);
+            self.product_ids.push(line.product_id.0);
+            self.quantities.push(quantity);
+            self.unit_prices.push(line.unit_price.minor_units());
         }
-        Ok(columns)
+        Ok(())
     }
 }
 

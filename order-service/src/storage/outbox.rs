@@ -3,11 +3,14 @@
 //! Written by [`super::transaction_completion`] as the last statement before COMMIT; read and deleted by the
 //! relay. Deleting is by exact `seq` only: never by range (a row of a lower seq may commit late and would die
 //! unsent).
+//!
+//! What the relay runs takes a shared session, so that a delete and the next read are pipelined.
 
 use super::error::DatabaseError;
 use super::schema::outbox;
 use super::{Session, prepared_once};
 use crate::outbox::message::{OutboxMessage, PendingMessage};
+use crate::outbox::scan_floor::Writers;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Double, Jsonb, Text, Uuid as SqlUuid};
@@ -28,12 +31,12 @@ pub async fn oldest_age(session: &mut Session) -> Result<Option<Duration>, Datab
 }
 
 /// Appends the messages in their order; without messages it still proves that the transaction is alive.
-pub(super) async fn append(session: &mut Session, messages: &[OutboxMessage]) -> Result<(), DatabaseError> {
+pub(super) async fn append(mut session: &Session, messages: &[OutboxMessage]) -> Result<(), DatabaseError> {
     if messages.is_empty() {
-        diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1")).execute(session).await?;
+        diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1")).execute(&mut session).await?;
         return Ok(());
     }
-    Append::of(messages).execute(session).await?;
+    Append::of(messages).execute(&mut session).await?;
     Ok(())
 }
 
@@ -86,16 +89,28 @@ pub struct BatchLimit {
     pub bytes: i64,
 }
 
+/// Where a read begins, and what it leaves out.
+#[derive(Clone, Copy, Debug)]
+pub struct Unread<'a> {
+    /// Only rows of a higher seq ([`crate::outbox::scan_floor`]).
+    pub above: i64,
+    /// None of these.
+    pub but: &'a [i64],
+}
+
 /// The pending rows, lowest first, within `limit`, without those whose event is in flight.
 ///
-/// Every read starts at the beginning, never behind the last row read: the order of seq is not the order of
+/// Every read starts at the floor, never behind the last row read: the order of seq is not the order of
 /// commits, and a row that commits late must still be found.
+///
+/// # Errors
+/// [`DatabaseError`].
 pub async fn pending(
-    session: &mut Session,
-    in_flight: &[i64],
+    mut session: &Session,
+    unread: Unread<'_>,
     limit: BatchLimit,
 ) -> Result<Vec<PendingMessage>, DatabaseError> {
-    let rows: Vec<Row> = Pending { in_flight, limit }.load(session).await?;
+    let rows: Vec<Row> = Pending { unread, limit }.load(&mut session).await?;
     let message = |(seq, topic, key, event_id, payload, headers): Row| PendingMessage {
         seq,
         message: OutboxMessage { topic, key, event_id, payload, headers: headers_from_json(headers) },
@@ -106,7 +121,7 @@ pub async fn pending(
 type Row = (i64, String, String, Uuid, String, Value);
 
 struct Pending<'a> {
-    in_flight: &'a [i64],
+    unread: Unread<'a>,
     limit: BatchLimit,
 }
 
@@ -117,9 +132,11 @@ impl QueryFragment<diesel::pg::Pg> for Pending<'_> {
         out.push_sql(
             "SELECT seq, topic, key, event_id, payload, headers FROM (\
              SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) AS bytes FROM (\
-             SELECT seq, topic, key, event_id, payload, headers FROM outbox WHERE seq <> ALL(",
+             SELECT seq, topic, key, event_id, payload, headers FROM outbox WHERE seq > ",
         );
-        out.push_bind_param::<Array<BigInt>, _>(&self.in_flight)?;
+        out.push_bind_param::<BigInt, _>(&self.unread.above)?;
+        out.push_sql(" AND seq <> ALL(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.unread.but)?;
         out.push_sql(") ORDER BY seq LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.limit.rows)?;
         out.push_sql(") AS rows) AS sized WHERE bytes - octet_length(payload) < ");
@@ -134,9 +151,55 @@ impl diesel::query_builder::Query for Pending<'_> {
 }
 
 /// Deletes exactly these rows.
-pub async fn delete(session: &mut Session, seqs: &[i64]) -> Result<(), DatabaseError> {
-    diesel::delete(outbox::table.filter(outbox::seq.eq_any(seqs))).execute(session).await?;
+///
+/// # Errors
+/// [`DatabaseError`]; they may be gone.
+pub async fn delete(mut session: &Session, seqs: &[i64]) -> Result<(), DatabaseError> {
+    if !seqs.is_empty() {
+        diesel::delete(outbox::table.filter(outbox::seq.eq_any(seqs))).execute(&mut session).await?;
+    }
     Ok(())
+}
+
+/// The highest seq that was drawn, by anybody, committed or not.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn reached(mut session: &Session) -> Result<i64, DatabaseError> {
+    let last = diesel::dsl::sql::<BigInt>("last_value - (NOT is_called)::integer FROM outbox_seq_seq");
+    Ok(diesel::select(last).get_result(&mut session).await?)
+}
+
+/// The transactions that have the outbox open for writing, prepared ones included, by their virtual ids; not this session's.
+///
+/// By the database as well: one that was copied from a template has tables of the same oid.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn writers(mut session: &Session) -> Result<Writers, DatabaseError> {
+    let writers = diesel::dsl::sql::<Text>(
+        "virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND relation = 'outbox'::regclass \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND mode = 'RowExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()",
+    );
+    let writers: Vec<String> = diesel::select(writers).load(&mut session).await?;
+    Ok(writers.into_iter().collect())
+}
+
+/// The lowest pending seq.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn lowest(mut session: &Session, unread: Unread<'_>) -> Result<Option<i64>, DatabaseError> {
+    let rows = outbox::table.select(outbox::seq).filter(outbox::seq.gt(unread.above));
+    let left = rows.filter(outbox::seq.ne_all(unread.but)).order(outbox::seq);
+    Ok(left.first(&mut session).await.optional()?)
+}
+
+/// Whether at least so many rows wait. It looks at no more of them.
+pub async fn has_at_least(session: &mut Session, rows: i64) -> Result<bool, DatabaseError> {
+    let last = outbox::table.select(outbox::seq).order(outbox::seq).offset(rows.saturating_sub(1));
+    Ok(last.first::<i64>(session).await.optional()?.is_some())
 }
 
 /// How many rows wait.

@@ -25,10 +25,12 @@ table! {
     coupon (id) {
         id -> BigInt,
         user_id -> BigInt,
-        discount_amount -> BigInt,
+        discount_amount -> Nullable<BigInt>,
         expires_at -> Nullable<Timestamptz>,
         issued_at -> Timestamptz,
         used_by_order_id -> Nullable<BigInt>,
+        discount_percent -> Nullable<Integer>,
+        max_discount_amount -> Nullable<BigInt>,
     }
 }
 
@@ -65,6 +67,32 @@ table! {
         payload -> Text,
         headers -> Jsonb,
         created_at -> Timestamptz,
+    }
+}
+
+table! {
+    outbox_quarantine (seq) {
+        seq -> BigInt,
+        topic -> Text,
+        key -> Text,
+        event_id -> Uuid,
+        payload -> Text,
+        headers -> Jsonb,
+        created_at -> Timestamptz,
+        quarantined_at -> Timestamptz,
+        cause -> Nullable<Text>,
+    }
+}
+
+table! {
+    relay_lease (id) {
+        id -> Integer,
+        holder -> Nullable<Uuid>,
+        holder_name -> Nullable<Text>,
+        until -> Timestamptz,
+        since -> Nullable<Timestamptz>,
+        scan_floor -> BigInt,
+        rescans -> BigInt,
     }
 }
 

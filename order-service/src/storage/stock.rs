@@ -30,6 +30,14 @@ pub async fn lock(
         .collect()
 }
 
+/// Those of these products whose row somebody else has locked at this moment.
+pub async fn held(mut session: &Session, product_ids: &[i64]) -> Result<Vec<i64>, DatabaseError> {
+    let rows = || stock::table.select(stock::product_id).filter(stock::product_id.eq_any(product_ids));
+    let free: Vec<i64> = rows().for_no_key_update().skip_locked().load(&mut session).await?;
+    let all: Vec<i64> = rows().load(&mut session).await?;
+    Ok(all.into_iter().filter(|id| !free.contains(id)).collect())
+}
+
 /// Writes what is left of each product.
 pub async fn write_remaining(
     mut session: &Session,
@@ -70,7 +78,12 @@ impl QueryFragment<diesel::pg::Pg> for WriteRemaining<'_> {
         out.push_bind_param::<Array<BigInt>, _>(&self.product_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.on_hand)?;
-        out.push_sql(") AS r (product_id, on_hand) WHERE stock.product_id = r.product_id");
+        // Said twice, so that no join reads more of the table than these rows, whatever it was planned with.
+        out.push_sql(
+            ") AS r (product_id, on_hand) WHERE stock.product_id = r.product_id AND stock.product_id = ANY(",
+        );
+        out.push_bind_param::<Array<BigInt>, _>(&self.product_ids)?;
+        out.push_sql(")");
         Ok(())
     }
 }

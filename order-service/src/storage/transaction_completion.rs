@@ -35,10 +35,15 @@ use super::error::{DatabaseError, proves_rollback};
 use super::outbox;
 use crate::outbox::message::OutboxMessage;
 use diesel_async::{AnsiTransactionManager, TransactionManager};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, try_join};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tracing::error;
+
+/// A rollback has nothing to wait for, and somebody waits for it: a session that takes longer does not answer.
+const LONGEST_ROLLBACK: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     /// Set while work runs, so that a transaction inside it is recognised.
@@ -74,9 +79,14 @@ pub enum RollbackCause<E> {
 /// Runs after COMMIT. It cannot fail and does not wait; a panic in it is logged and changes nothing.
 type Callback = Box<dyn FnOnce() + Send>;
 
+/// Statements that go out together with the outbox rows, in one round trip.
+type LastWrites = Box<dyn for<'s> FnOnce(&'s Session) -> BoxFuture<'s, Result<(), DatabaseError>> + Send>;
+
 /// An open transaction, as its work sees it.
 pub struct Transaction {
     session: PooledSession,
+    answer_limit: Duration,
+    last_writes: Option<LastWrites>,
     messages: Vec<OutboxMessage>,
     callbacks: Vec<Callback>,
 }
@@ -97,17 +107,44 @@ impl Transaction {
         self.callbacks.push(Box::new(callback));
     }
 
-    async fn begin(database: &Database) -> Result<Self, DatabaseError> {
-        let mut session = database.session().await?;
-        AnsiTransactionManager::begin_transaction(&mut *session).await?;
-        Ok(Self { session, messages: Vec::new(), callbacks: Vec::new() })
+    /// The session for queries, and how long an answer may take: for work that must end when the server is frozen.
+    pub fn session_and_limit(&mut self) -> (&mut Session, Duration) {
+        (&mut self.session, self.answer_limit)
     }
 
-    /// A session that cannot be rolled back for certain is closed: its end rolls back too, and frees the locks.
+    /// Registers the work's last statements. They need no answer before COMMIT, so they are pipelined with the outbox
+    /// rows, before them; an error of theirs rolls back like any other.
+    pub fn write_last<W>(&mut self, writes: W)
+    where
+        W: for<'s> FnOnce(&'s Session) -> BoxFuture<'s, Result<(), DatabaseError>> + Send + 'static,
+    {
+        self.last_writes = Some(Box::new(writes));
+    }
+
+    /// Whether last statements or messages are registered.
+    pub fn writes_something(&self) -> bool {
+        self.last_writes.is_some() || !self.messages.is_empty()
+    }
+
+    async fn begin(database: &Database) -> Result<Self, DatabaseError> {
+        let mut session = database.session().await?;
+        let begun = AnsiTransactionManager::begin_transaction(&mut *session);
+        let answer_limit = database.answer_limit();
+        let Ok(begun) = timeout(answer_limit, begun).await else {
+            drop(PooledSession::take(session));
+            return Err(no_answer(answer_limit));
+        };
+        begun?;
+        let (messages, callbacks) = (Vec::new(), Vec::new());
+        Ok(Self { session, answer_limit, last_writes: None, messages, callbacks })
+    }
+
+    /// A session that cannot be rolled back for certain, and soon, is closed: its end rolls back too, and frees the locks.
     async fn roll_back(mut self) {
-        if !self.is_balanced()
-            || AnsiTransactionManager::rollback_transaction(&mut *self.session).await.is_err()
-        {
+        let balanced = self.is_balanced();
+        let rolled_back = AnsiTransactionManager::rollback_transaction(&mut *self.session);
+        let rolled_back = timeout(LONGEST_ROLLBACK, rolled_back).await;
+        if !balanced || !matches!(rolled_back, Ok(Ok(()))) {
             self.abandon();
         }
     }
@@ -128,11 +165,24 @@ impl Transaction {
             return Outcome::RolledBack(RollbackCause::Unbalanced);
         }
         let messages = std::mem::take(&mut self.messages);
-        if let Err(error) = outbox::append(&mut self.session, &messages).await {
-            self.roll_back().await;
-            return Outcome::RolledBack(RollbackCause::Database(error));
+        match AssertUnwindSafe(self.write(&messages)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.roll_back().await;
+                return Outcome::RolledBack(RollbackCause::Database(error));
+            }
+            Err(_panic) => {
+                self.abandon();
+                return Outcome::RolledBack(RollbackCause::Panicked);
+            }
         }
-        match AnsiTransactionManager::commit_transaction(&mut *self.session).await {
+        let committed = AnsiTransactionManager::commit_transaction(&mut *self.session);
+        let Ok(committed) = timeout(self.answer_limit, committed).await else {
+            let limit = self.answer_limit;
+            self.abandon();
+            return Outcome::Unknown(no_answer(limit));
+        };
+        match committed {
             Ok(()) => {
                 // Back to the pool first: a callback may wake somebody who wants a session.
                 drop(self.session);
@@ -149,6 +199,28 @@ impl Transaction {
             }
         }
     }
+
+    /// Polled in this order, so the outbox rows are on the wire last; all of it is one round trip.
+    async fn write(&mut self, messages: &[OutboxMessage]) -> Result<(), DatabaseError> {
+        let last_writes = self.last_writes.take();
+        let session: &Session = &self.session;
+        let writes = async {
+            match last_writes {
+                Some(writes) => writes(session).await,
+                None => Ok(()),
+            }
+        };
+        let written = async { try_join!(writes, outbox::append(session, messages)) };
+        match timeout(self.answer_limit, written).await {
+            Ok(written) => written.map(|_| ()),
+            Err(_) => Err(no_answer(self.answer_limit)),
+        }
+    }
+}
+
+/// The server's own limit does not help when the server is frozen, or the way to it.
+pub(crate) fn no_answer(limit: Duration) -> DatabaseError {
+    DatabaseError::Unavailable(format!("no answer within {limit:?}"))
 }
 
 /// Runs `work` in one transaction and, after its COMMIT succeeded, the callbacks that it registered.
@@ -165,9 +237,15 @@ where
         return Outcome::RolledBack(RollbackCause::Nested);
     }
     let for_task = database.clone();
-    match database.spawn(async move { run(&for_task, work).await }).await {
+    let running = async move {
+        let began = Instant::now();
+        let outcome = run(&for_task, work).await;
+        for_task.metrics().ended(&outcome, began.elapsed());
+        outcome
+    };
+    match database.spawn(running).await {
         Ok(outcome) => outcome,
-        // The runtime stops: it may have been at any point.
+        // The runtime stops, or there was a panic beyond the work and its writes: it may have been at any point.
         Err(stopped) => Outcome::Unknown(DatabaseError::Unavailable(stopped.to_string())),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::rig::Rig;
+use order_service::domain::discount::Discount;
 use order_service::domain::ids::{ProductId, UserId};
 use order_service::domain::money::Money;
 use order_service::storage::stock::restock;
@@ -37,7 +38,7 @@ async fn lists_come_in_pages(rig: Arc<Rig>) {
     let ids = |products: Vec<products::Product>| products.iter().map(|p| p.id.0).collect::<Vec<_>>();
     assert_eq!(ids(products::list(&mut session, 0, 2).await.unwrap()), [1, 2]);
     assert_eq!(ids(products::list(&mut session, 2, 2).await.unwrap()), [3]);
-    let discount = Money::from_minor_units(5).unwrap();
+    let discount = Discount::Fixed(Money::from_minor_units(5).unwrap());
     for user in [1, 2, 1] {
         coupons::issue(&mut session, UserId(user), discount, None).await.unwrap();
     }

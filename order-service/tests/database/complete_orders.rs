@@ -1,14 +1,13 @@
 //! One transaction completes an order: stock, coupon, order, event; all of it or none.
 
 use crate::cases;
-use crate::rig::{Rig, Shop, checkout_on, settings_with};
+use crate::requests::{request, rows};
+use crate::rig::{Rig, Shop, checkout_on, settings_but};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use order_service::checkout::complete_orders::complete_orders;
 use order_service::checkout::error::CheckoutError;
-use order_service::checkout::request::OrderRequest;
-use order_service::domain::ids::{CouponId, ProductId, UserId};
-use order_service::domain::order::{Basket, OrderItem, OrderRefusal};
+use order_service::domain::order::OrderRefusal;
 use order_service::storage::database::Database;
 use order_service::storage::error::DatabaseError;
 use order_service::storage::orders;
@@ -21,7 +20,6 @@ cases!(
     one_refused_order_never_fails_its_neighbours,
     a_repeated_request_is_answered_with_the_stored_order,
     a_key_that_bought_another_order_is_refused,
-    two_requests_at_once_under_one_key_buy_once,
     the_key_of_another_user_is_another_key,
     a_flash_sale_sells_what_is_there_and_no_more,
     opposite_baskets_do_not_deadlock,
@@ -29,29 +27,8 @@ cases!(
     statements_are_prepared_once,
 );
 
-fn request(user: i64, key: &str, items: &[(i64, u32)], coupon: Option<i64>) -> OrderRequest {
-    let item = |&(product_id, quantity): &_| OrderItem { product_id: ProductId(product_id), quantity };
-    OrderRequest {
-        basket: Basket {
-            user_id: UserId(user),
-            items: items.iter().map(item).collect(),
-            coupon_id: coupon.map(CouponId),
-        },
-        key: key.to_owned(),
-        trace: None,
-    }
-}
-
 async fn issue_coupon(shop: &Shop, user: i64, discount: i64) {
     shop.execute(&format!("INSERT INTO coupon (user_id, discount_amount) VALUES ({user}, {discount})")).await;
-}
-
-async fn rows(shop: &Shop) -> (i64, i64, i64) {
-    (
-        shop.number("SELECT count(*) FROM orders").await,
-        shop.number("SELECT count(*) FROM order_line").await,
-        shop.number("SELECT count(*) FROM outbox").await,
-    )
 }
 
 async fn an_order_takes_stock_and_coupon_and_leaves_its_event(rig: Arc<Rig>) {
@@ -137,17 +114,6 @@ async fn a_key_that_bought_another_order_is_refused(rig: Arc<Rig>) {
     assert_eq!(rows(&shop).await, (1, 1, 1));
 }
 
-async fn two_requests_at_once_under_one_key_buy_once(rig: Arc<Rig>) {
-    let shop = rig.shop().await;
-    shop.stock(&[(10, 100)]).await;
-    let checkout = shop.checkout();
-    let twins = (0..10).map(|_| checkout.complete(request(1, "k", &[(1, 1)], None)));
-    let answers: Vec<_> = join_all(twins).await.into_iter().map(|answer| answer.unwrap().id).collect();
-    assert!(answers.iter().all(|id| *id == answers[0]), "{answers:?}");
-    assert_eq!(rows(&shop).await, (1, 1, 1));
-    assert_eq!(shop.number("SELECT on_hand FROM stock").await, 99);
-}
-
 async fn the_key_of_another_user_is_another_key(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(10, 5)]).await;
@@ -187,7 +153,7 @@ async fn opposite_baskets_do_not_deadlock(rig: Arc<Rig>) {
 async fn a_locked_product_is_unavailable_and_nothing_is_done(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(10, 5)]).await;
-    let impatient = settings_with(&[("DATABASE__URL", &shop.own.url()), ("DATABASE__LOCK_TIMEOUT", "10ms")]);
+    let impatient = settings_but(&shop.own.url(), &[("DATABASE__LOCK_TIMEOUT", "10ms")]);
     let checkout = checkout_on(Database::new(&impatient.database).unwrap());
     let operator = shop.session().await;
     operator.batch_execute("BEGIN; SELECT * FROM stock FOR UPDATE").await.unwrap();

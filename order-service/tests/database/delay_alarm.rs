@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::rig::Rig;
+use order_service::outbox::backlog::Backlog;
 use order_service::outbox::delay_alarm::{DelayAlarm, PUBLISHING_DELAYED};
 use service_chassis::alarms::Alarms;
 use std::sync::Arc;
@@ -19,16 +20,17 @@ async fn an_event_that_waits_for_too_long_is_an_alarm_until_it_is_published(rig:
     let mut session = shop.database.relay_session().await.unwrap();
     let alarms = Alarms::new();
     let delay = DelayAlarm::new(alarms.clone(), Duration::from_mins(5));
-    delay.look(&mut session).await.unwrap();
+    let mut backlog = Backlog::new(Some(delay));
+    backlog.look(&mut session).await.unwrap();
     assert!(alarms.active().is_empty(), "nothing waits");
 
     shop.execute(TWO_EVENTS).await;
-    delay.look(&mut session).await.unwrap();
+    backlog.look(&mut session).await.unwrap();
     let active = alarms.active();
     assert_eq!(active.iter().map(|alarm| alarm.name).collect::<Vec<&str>>(), [PUBLISHING_DELAYED]);
     assert!(active[0].detail.contains("has waited for 60"), "{active:?}");
 
     shop.execute("DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox)").await;
-    delay.look(&mut session).await.unwrap();
+    backlog.look(&mut session).await.unwrap();
     assert!(alarms.active().is_empty(), "the other one is young");
 }

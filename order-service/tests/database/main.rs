@@ -5,15 +5,33 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by its panic")]
 
+mod audit;
+mod audit_commands;
+mod batches;
+mod broker_faults;
 mod catalogue;
 mod complete_orders;
+mod coupons;
+mod crash_points;
 mod delay_alarm;
+mod held_desk;
+mod held_rows;
 mod http;
+mod idempotency;
 mod kafka_watch;
+mod lost_commits;
+mod metrics;
 mod migration_job;
+mod overload;
+mod quarantine;
 mod relay;
+mod relay_lease;
+mod relaying;
+mod republication;
+mod requests;
 mod rig;
 mod running;
+mod scan_floor;
 mod schema;
 mod transaction_completion;
 
@@ -24,6 +42,9 @@ use std::sync::Arc;
 
 fn main() -> ExitCode {
     engines::guard::enter_if_asked();
+    if let Some(ended) = crash_points::process::enter_if_asked() {
+        return ended;
+    }
     // The HTTP client insists on one, although the cases speak plain HTTP; an earlier one is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     let arguments = Arguments::from_args();
@@ -33,13 +54,28 @@ fn main() -> ExitCode {
     for cases in [
         transaction_completion::cases(),
         complete_orders::cases(),
+        batches::cases(),
+        held_rows::cases(),
+        lost_commits::cases(),
         catalogue::cases(),
         relay::cases(),
+        broker_faults::cases(),
+        quarantine::cases(),
+        relay_lease::cases(),
+        scan_floor::cases(),
+        audit::cases(),
+        audit_commands::cases(),
+        republication::cases(),
         delay_alarm::cases(),
+        metrics::cases(),
         http::cases(),
+        idempotency::cases(),
+        overload::cases(),
+        coupons::cases(),
         kafka_watch::cases(),
         schema::cases(),
         migration_job::cases(),
+        crash_points::cases(),
     ] {
         trials.extend(cases.into_iter().map(|case| case.into_trial(rig.clone(), runtime.handle().clone())));
     }

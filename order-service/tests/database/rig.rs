@@ -5,7 +5,8 @@
 use engines::postgres::{PostgresOptions, PrivatePostgres, TestDatabase};
 use futures_util::future::BoxFuture;
 use libtest_mimic::Trial;
-use order_service::checkout::Checkout;
+use order_service::checkout::limits::{BatchLimits, DeskLimits};
+use order_service::checkout::{Checkout, CheckoutParts};
 use order_service::outbox::wake_up::WakeUp;
 use order_service::settings::{DEFAULTS, Settings};
 use order_service::storage::database::Database;
@@ -13,6 +14,7 @@ use order_service::storage::migrations;
 use service_chassis::settings::{SettingsSource, load_with_environment};
 use std::ffi::OsString;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -21,6 +23,15 @@ use tokio_postgres::NoTls;
 
 /// Longer than any case takes; a case that hangs fails by it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Time-outs that a slow machine does not reach. A case shortens the one that it is about, and no other.
+pub(crate) const PATIENT: [(&str, &str); 5] = [
+    ("DATABASE__ACQUIRE_TIMEOUT", "1m"),
+    ("DATABASE__STATEMENT_TIMEOUT", "1m"),
+    ("DATABASE__LOCK_TIMEOUT", "1m"),
+    ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT", "1m"),
+    ("ORDERS__ANSWER_TIMEOUT", "1m"),
+];
 
 /// A case: its name, a sentence, and what it does.
 pub(crate) struct Case {
@@ -85,6 +96,21 @@ impl Rig {
         self.server.stop().await;
     }
 
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// SIGKILL of the server. Only on a rig of the case's own.
+    pub(crate) async fn crash(&self) {
+        self.server.crash().await;
+    }
+
+    /// The crashed server again; it recovers what was committed.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().await.expect("PostgreSQL starts again");
+    }
+
     /// A fresh shop: all tables, no rows.
     pub(crate) async fn shop(&self) -> Shop {
         let own = TestDatabase::copy_of(&self.template).await.expect("a copy of the template");
@@ -114,6 +140,40 @@ impl Shop {
         self.session().await.query_one(query, &[]).await.expect(query).get(0)
     }
 
+    /// Returns when `query` answers a number other than nought; the case's own limit bounds it.
+    pub(crate) async fn until(&self, query: &str) {
+        let session = self.session().await;
+        while session.query_one(query, &[]).await.expect(query).get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns when so many sessions of the service wait for a lock: each has a transaction that has got that far.
+    pub(crate) async fn until_locked(&self, waiting: i64) {
+        let query = "SELECT (count(*) >= $waiting)::int::bigint FROM pg_stat_activity \
+                     WHERE datname = current_database() AND application_name = 'order-service' \
+                     AND wait_event_type = 'Lock'";
+        self.until(&query.replace("$waiting", &waiting.to_string())).await;
+    }
+
+    /// Returns when no session of the service has a transaction.
+    pub(crate) async fn until_settled(&self) {
+        self.until(
+            "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity WHERE datname = current_database() \
+             AND application_name = 'order-service' AND state <> 'idle'",
+        )
+        .await;
+    }
+
+    /// Returns when nobody else is connected; a session that has gone has handed in its counts.
+    pub(crate) async fn until_alone(&self) {
+        self.until(
+            "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity WHERE datname = current_database() \
+             AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+
     pub(crate) async fn execute(&self, statements: &str) {
         self.session().await.batch_execute(statements).await.expect(statements);
     }
@@ -132,20 +192,25 @@ impl Shop {
 
 /// A checkout whose orders are told to nobody's relay.
 pub(crate) fn checkout_on(database: Database) -> Checkout {
+    checkout_within(database, PATIENCE)
+}
+
+/// One whose buyers wait for no longer than this.
+pub(crate) fn checkout_within(database: Database, answer_timeout: Duration) -> Checkout {
     let (wake_up, topic) = (WakeUp::default(), "order-completed".into());
-    Checkout { database, wake_up, topic, answer_timeout: PATIENCE }
+    let batch = BatchLimits { orders: 64, lines: 500 };
+    let desk = DeskLimits { workers: 1, queue_orders: 1000, batch };
+    Checkout::open(CheckoutParts { database, wake_up, topic, answer_timeout, desk })
 }
 
 /// The default settings over this database, but patient: a slow machine is no locked row.
 pub(crate) fn settings(database_url: &str) -> Settings {
-    let patient = [
-        ("DATABASE__ACQUIRE_TIMEOUT", "1m"),
-        ("DATABASE__STATEMENT_TIMEOUT", "1m"),
-        ("DATABASE__LOCK_TIMEOUT", "1m"),
-        ("DATABASE__IDLE_IN_TRANSACTION_TIMEOUT", "1m"),
-    ];
-    let changes: Vec<_> = [("DATABASE__URL", database_url)].into_iter().chain(patient).collect();
-    settings_with(&changes)
+    settings_but(database_url, &[])
+}
+
+/// The same, but for these variables.
+pub(crate) fn settings_but(database_url: &str, more: &[(&str, &str)]) -> Settings {
+    settings_with(&[PATIENT.as_slice(), &[("DATABASE__URL", database_url)], more].concat())
 }
 
 /// The default settings with ports of their own, changed by these variables.

@@ -1,6 +1,6 @@
 //! A whole service in this process, on ports of its own, without a relay.
 
-use crate::rig::{Shop, settings_with};
+use crate::rig::{Shop, settings_but};
 use order_service::startup::Service;
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -17,21 +17,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// One that waits for a slow machine.
     pub(crate) async fn start(shop: &Shop) -> Self {
         Self::start_with(shop, &[]).await
     }
 
-    pub(crate) async fn start_with(shop: &Shop, more: &[(&'static str, &str)]) -> Self {
-        let changes = [
-            ("DATABASE__URL", shop.own.url()),
-            ("DATABASE__ACQUIRE_TIMEOUT", "1s".to_owned()),
-            ("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned()),
-            ("RELAY__ENABLED", "false".to_owned()),
-        ];
-        let changes: Vec<(&str, &str)> =
-            changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let changes = [changes.as_slice(), more].concat();
-        let service = Service::build(settings_with(&changes)).await.expect("it starts");
+    /// The same, but for these variables.
+    pub(crate) async fn start_with(shop: &Shop, more: &[(&str, &str)]) -> Self {
+        let alone = [("KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1"), ("RELAY__ENABLED", "false")];
+        let settings = settings_but(&shop.own.url(), &[alone.as_slice(), more].concat());
+        let service = Service::build(settings).await.expect("it starts");
         let (address, management) = (service.http_address(), service.management_address());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {

@@ -371,9 +371,9 @@ async fn messages_keep_their_order(rig: Arc<Rig>) {
     })
     .await;
     assert!(matches!(outcome, Outcome::Committed(())), "{outcome:?}");
-    let mut session = shop.database.session().await.unwrap();
+    let session = shop.database.session().await.unwrap();
     let limit = outbox::BatchLimit { rows: 1000, bytes: i64::MAX };
-    let pending = outbox::pending(&mut session, &[], limit).await.unwrap();
+    let pending = outbox::pending(&session, outbox::Unread { above: 0, but: &[] }, limit).await.unwrap();
     let read: Vec<OutboxMessage> = pending.into_iter().map(|pending| pending.message).collect();
     assert_eq!(read, expected);
 }

@@ -11,6 +11,7 @@ mod lanes;
 mod real_kafka;
 mod refusals;
 mod repeats;
+mod sale;
 mod stopped_consumer;
 mod topics_command;
 mod wire_form;
@@ -61,13 +62,16 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 26] = [
+pub(crate) const CASES: [Case; 27] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
     }),
     Case::on_scene("a_refused_order_publishes_nothing_and_takes_nothing", |scene| {
         Box::pin(refusals::take_nothing(scene))
+    }),
+    Case::on_scene("a_flash_sale_sells_what_there_is_once_and_delivers_it", |scene| {
+        Box::pin(sale::sells_what_there_is(scene))
     }),
     Case::on_scene("a_repeated_request_key_buys_once", |scene| Box::pin(repeats::buy_once(scene))),
     Case::on_scene("an_order_committed_before_a_sigkill_is_published_after_it", |scene| {

@@ -24,6 +24,10 @@ impl Api {
         Self { client, root: format!("http://{http}") }
     }
 
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let mut request = self.client.post(format!("{}{path}", self.root)).json(body);
         for (name, value) in headers {

@@ -8,12 +8,15 @@ use serde::Serialize;
 
 use super::readiness::{ComponentState, Readiness};
 use crate::alarms::{Alarm, Alarms};
+use crate::metrics::{self, Metrics};
 
-const PROBE_METHODS: &str = "GET, HEAD";
+const METHODS: &str = "GET, HEAD";
 
-pub(super) struct Health {
+/// What the pages are about.
+pub(super) struct Shown {
     pub(super) readiness: Readiness,
     pub(super) alarms: Alarms,
+    pub(super) metrics: Metrics,
 }
 
 #[derive(Serialize)]
@@ -34,47 +37,63 @@ struct Problem {
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(probe("/health/live", live))
-        .service(probe("/health/ready", ready))
+        .service(page_at("/health/live", live))
+        .service(page_at("/health/ready", ready))
+        .service(page_at("/metrics", metrics))
         .default_service(web::to(unknown_path));
 }
 
-fn probe(path: &str, page: fn(&Health) -> HttpResponse) -> actix_web::Resource {
-    let answer = move |health: web::Data<Health>| std::future::ready(page(&health));
+fn page_at(path: &str, page: fn(&Shown) -> HttpResponse) -> actix_web::Resource {
+    let answer = move |shown: web::Data<Shown>| std::future::ready(page(&shown));
     let readable = guard::Any(guard::Method(Method::GET)).or(guard::Method(Method::HEAD));
     web::resource(path.to_owned())
         .route(web::route().guard(readable).to(answer))
         .default_service(web::to(wrong_method))
 }
 
-fn live(health: &Health) -> HttpResponse {
-    page(StatusCode::OK, health)
+fn live(shown: &Shown) -> HttpResponse {
+    health(StatusCode::OK, shown)
 }
 
-fn ready(health: &Health) -> HttpResponse {
-    let ready = health.readiness.is_ready();
-    page(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, health)
+fn ready(shown: &Shown) -> HttpResponse {
+    let ready = shown.readiness.is_ready();
+    health(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, shown)
 }
 
-fn page(status: StatusCode, health: &Health) -> HttpResponse {
-    let components = health.readiness.components();
+fn metrics(shown: &Shown) -> HttpResponse {
+    match shown.metrics.encode() {
+        Ok(page) => HttpResponse::Ok()
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((header::CONTENT_TYPE, metrics::CONTENT_TYPE))
+            .body(page),
+        Err(error) => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}"))
+        }
+    }
+}
+
+fn health(status: StatusCode, shown: &Shown) -> HttpResponse {
+    let components = shown.readiness.components();
     let ready = components.values().all(|state| state.ready);
     HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(HealthPage {
         status: if ready { "ready" } else { "not ready" },
         components,
-        alarms: health.alarms.active(),
+        alarms: shown.alarms.active(),
     })
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {
-    let detail = format!("nothing is at {}; the probes are /health/live and /health/ready", request.path());
+    let detail = format!(
+        "nothing is at {}; the probes are /health/live and /health/ready, and for Prometheus there is /metrics",
+        request.path()
+    );
     problem(StatusCode::NOT_FOUND, detail)
 }
 
 async fn wrong_method(request: HttpRequest) -> HttpResponse {
-    let detail = format!("{} is not possible here, only {PROBE_METHODS}", request.method());
+    let detail = format!("{} is not possible here, only {METHODS}", request.method());
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(PROBE_METHODS));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(METHODS));
     response
 }
 

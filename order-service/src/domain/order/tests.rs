@@ -15,7 +15,8 @@ fn shelf(rows: &[(i64, i64, i64)]) -> Shelf {
 }
 
 fn coupon(id: i64, discount: i64) -> Coupon {
-    Coupon { id: CouponId(id), user_id: BUYER, discount: money(discount), expires_at: None, used_by: None }
+    let discount = Discount::Fixed(money(discount));
+    Coupon { id: CouponId(id), user_id: BUYER, discount, expires_at: None, used_by: None }
 }
 
 fn basket(items: &[(i64, u32)], coupon_id: Option<i64>) -> Basket {

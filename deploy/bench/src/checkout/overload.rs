@@ -1,0 +1,103 @@
+//! # `overload_goodput`, `memory`
+//!
+//! What a shop does when twice as many come as it can serve: it should go on at its peak and tell the others at
+//! once. Its memory is looked at while it serves the peak.
+
+use super::{Bench, USUAL};
+use crate::Failure;
+use crate::command_line::Measure;
+use crate::load::{self, Load, Pace, Products};
+use crate::processor::Resident;
+use crate::report::{Row, Series, figure, say, shown_usage};
+use std::time::Duration;
+
+/// The peak is taken at so many connections.
+const PEAK_CONNECTIONS: usize = 512;
+/// Buyers who do not wait for one another: more than the service takes in at once.
+const CROWD: usize = 2_048;
+const SMOKE_CROWD: usize = 256;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const MEGABYTE: f64 = 1_000_000.0;
+
+struct AtPeak {
+    load: Load,
+    idle: Resident,
+    highest: Resident,
+}
+
+/// The one or the other, or both.
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let [mut goodput, mut peaks, mut memory, mut idle] = [(); 4].map(|()| Series::default());
+    say("\noverload_goodput, memory: one product")?;
+    for round in 1..=bench.options.rounds {
+        let at_peak = peak(bench).await?;
+        let rate = at_peak.load.rate();
+        peaks.push(rate);
+        memory.push(at_peak.highest.all as f64 / MEGABYTE);
+        idle.push(at_peak.idle.all as f64 / MEGABYTE);
+        say(&format!(
+            "  round {round}: peak {} orders/s; resident {} MB, of that {} MB no file's; idle {} MB; {}",
+            figure(rate),
+            figure(at_peak.highest.all as f64 / MEGABYTE),
+            figure(at_peak.highest.anonymous as f64 / MEGABYTE),
+            figure(at_peak.idle.all as f64 / MEGABYTE),
+            shown_usage(at_peak.load.usage)
+        ))?;
+        if bench.options.wants(Measure::OverloadGoodput) {
+            let overloaded = overload(bench, 2.0 * rate).await?;
+            goodput.push(overloaded.rate());
+            say(&format!(
+                "  round {round}: {} orders/s offered: {} orders/s bought, p99 of those {} ms, {} turned away, {} \
+                 failed or unanswered; {}",
+                figure(2.0 * rate),
+                figure(overloaded.rate()),
+                figure(overloaded.quantile(0.99)),
+                overloaded.turned_away,
+                overloaded.failed,
+                shown_usage(overloaded.usage)
+            ))?;
+        }
+    }
+    let mut rows = Vec::new();
+    let mut add = |measure: &str, ours, baseline, unit, note: &str| {
+        rows.push(Row { measure: measure.to_owned(), ours, baseline, unit, note: note.to_owned() });
+    };
+    if bench.options.wants(Measure::OverloadGoodput) {
+        add("overload_goodput", goodput, peaks, "orders/s", "twice the peak offered, against the peak");
+    }
+    if bench.options.wants(Measure::Memory) {
+        add("memory", memory, idle, "MB", "highest resident memory at the peak, against idle");
+    }
+    Ok(rows)
+}
+
+async fn peak(bench: &Bench) -> Result<AtPeak, Failure> {
+    let shop = bench.servers.shop().await?;
+    let service = bench.serve(&shop.url(), USUAL).await?;
+    let resident = || Resident::of(service.id()).unwrap_or_default();
+    // Its start is over, and nobody has asked for anything.
+    tokio::time::sleep(bench.options.warm_up()).await;
+    let idle = resident();
+    let plan = bench.plan(Products::Hot, Pace::Closed, PEAK_CONNECTIONS);
+    let mut highest = idle;
+    let driving = load::drive(service.address, plan, bench.watched(&service));
+    tokio::pin!(driving);
+    let load = loop {
+        tokio::select! {
+            load = &mut driving => break load?,
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                let now = resident();
+                if now.all > highest.all {
+                    highest = now;
+                }
+            }
+        }
+    };
+    service.kill().await;
+    Ok(AtPeak { load, idle, highest })
+}
+
+async fn overload(bench: &Bench, rate: f64) -> Result<Load, Failure> {
+    let crowd = if bench.options.smoke { SMOKE_CROWD } else { CROWD };
+    bench.load(USUAL, bench.plan(Products::Hot, Pace::Open(rate), crowd)).await
+}

@@ -1,0 +1,320 @@
+//! # Batch
+//!
+//! Completes a batch of orders, and turns whatever goes wrong with its transaction into the true answer of each order:
+//!
+//! | what went wrong | what is done |
+//! |---|---|
+//! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought |
+//! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed |
+//! | an order that the database refuses, a panic | halves, until it is alone: its neighbours are bought |
+//! | deadlock, time-out, a twin that was first, a lost connection | again, a few times |
+//! | the database is away | nothing was done, and that is the answer |
+//!
+//! The rules are in [`policy`]; here they are carried out.
+
+mod policy;
+
+use self::policy::{Progress, Step, Trouble, step};
+use super::complete_orders::{Completed, complete_orders};
+use super::desk::{CompleteBatches, Lane, Rows};
+use super::error::CheckoutError;
+use super::request::OrderRequest;
+use crate::domain::ids::{CouponId, ProductId};
+use crate::outbox::wake_up::WakeUp;
+use crate::storage::database::Database;
+use crate::storage::error::DatabaseError;
+use crate::storage::transaction_completion::{Outcome, RollbackCause, in_transaction};
+use crate::storage::{coupons, products, stock};
+use chrono::{DateTime, SubsecRound, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+use tracing::warn;
+
+/// The most transactions that one batch may cost; many bad orders in one are an outage, not many bad orders.
+const MOST_TRANSACTIONS: u32 = 64;
+/// Between looks at a row that may be held.
+const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+/// For how long a row must be locked, whenever it is looked at, before orders that need it are set aside.
+const SET_ASIDE_AFTER: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where batches are completed.
+#[derive(Clone)]
+pub struct Batches {
+    /// Where orders are kept.
+    pub database: Database,
+    /// Wakes the relay after COMMIT.
+    pub wake_up: WakeUp,
+    /// The topic of `order-completed`.
+    pub topic: Arc<str>,
+    /// For how long the outcome of a lost COMMIT is looked for.
+    pub recovery_limit: Duration,
+}
+
+/// What becomes of one order.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is decided.
+    Answer(Completed),
+    /// It was rolled back, as somebody else holds a row of it: it waits in the slow lane.
+    Postponed,
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// One for each order, in their order.
+    pub(super) verdicts: Vec<Verdict>,
+    /// Rows that somebody else holds.
+    pub(super) held: Rows,
+    /// Rows that nobody else holds.
+    pub(super) free: Rows,
+}
+
+/// Why a transaction has nothing to keep.
+enum NotKept {
+    /// Every order was refused or is repeated: no COMMIT is needed, and so no flush.
+    NothingBought(Vec<Completed>),
+    Database(DatabaseError),
+}
+
+/// Some of a batch's orders, which go together.
+struct Part {
+    positions: Vec<usize>,
+    repeats: u32,
+    unknown_since: Option<Instant>,
+}
+
+/// A batch under way.
+struct Run<'b> {
+    batches: &'b Batches,
+    requests: &'b Arc<[OrderRequest]>,
+    lane: Lane,
+    verdicts: Vec<Option<Verdict>>,
+    parts: VecDeque<Part>,
+    transactions: u32,
+    held: Rows,
+    free: Rows,
+}
+
+impl CompleteBatches for Batches {
+    fn complete<'b>(
+        &'b self,
+        requests: &'b Arc<[OrderRequest]>,
+        lane: Lane,
+        held: &'b Rows,
+    ) -> BoxFuture<'b, Ended> {
+        self.complete_all(requests, lane, held).boxed()
+    }
+}
+
+impl Batches {
+    async fn complete_all(&self, requests: &Arc<[OrderRequest]>, lane: Lane, held: &Rows) -> Ended {
+        let mut run = Run {
+            batches: self,
+            requests,
+            lane,
+            verdicts: requests.iter().map(|_| None).collect(),
+            parts: VecDeque::new(),
+            transactions: 0,
+            held: Rows::default(),
+            free: Rows::default(),
+        };
+        let mut positions: Vec<usize> = (0..requests.len()).collect();
+        if lane == Lane::Slow {
+            let held = self.held_throughout(held.clone(), self.database.lock_timeout()).await;
+            positions = run.refuse(positions, &held);
+        }
+        run.parts.push_back(Part { positions, repeats: 0, unknown_since: None });
+        while let Some(part) = run.parts.pop_front() {
+            if !part.positions.is_empty() {
+                run.attempt(part).await;
+            }
+        }
+        let missing = || Verdict::Answer(Err(CheckoutError::Failed("it was not decided".to_owned())));
+        let verdicts = run.verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect();
+        Ended { verdicts, held: run.held, free: run.free }
+    }
+
+    async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Completed>, Trouble> {
+        let (topic, wake_up) = (self.topic.clone(), self.wake_up.clone());
+        let outcome = in_transaction(&self.database, move |transaction| {
+            async move {
+                transaction.after_commit(move || wake_up.wake());
+                let completed = complete_orders(transaction, &requests, &topic, now).await;
+                let completed = completed.map_err(NotKept::Database)?;
+                if transaction.writes_something() {
+                    Ok(completed)
+                } else {
+                    Err(NotKept::NothingBought(completed))
+                }
+            }
+            .boxed()
+        });
+        match outcome.await {
+            Outcome::Committed(completed)
+            | Outcome::RolledBack(RollbackCause::Work(NotKept::NothingBought(completed))) => Ok(completed),
+            Outcome::RolledBack(
+                RollbackCause::Work(NotKept::Database(error)) | RollbackCause::Database(error),
+            ) => Err(Trouble::of(error)),
+            Outcome::RolledBack(RollbackCause::Panicked) => Err(Trouble::Panicked),
+            Outcome::RolledBack(RollbackCause::Nested | RollbackCause::Unbalanced) => Err(Trouble::Misused),
+            Outcome::Unknown(error) => Err(Trouble::Unknown(error.to_string())),
+        }
+    }
+
+    /// Which of these rows somebody else holds now. Without an answer it is none: the next transaction will tell.
+    async fn held(&self, rows: &Rows) -> Rows {
+        let product_ids: Vec<i64> = rows.products.iter().map(|id| id.0).collect();
+        let coupon_ids: Vec<i64> = rows.coupons.iter().map(|id| id.0).collect();
+        let look = async {
+            let session = self.database.session().await?;
+            let mut held = stock::held(&session, &product_ids).await?;
+            held.extend(products::held(&session, &product_ids).await?);
+            Ok::<_, DatabaseError>((held, coupons::held(&session, &coupon_ids).await?))
+        };
+        match self.database.within_limit(look).await {
+            Ok((products, coupons)) => Rows {
+                products: products.into_iter().map(ProductId).collect(),
+                coupons: coupons.into_iter().map(CouponId).collect(),
+            },
+            Err(error) => {
+                warn!("held rows cannot be told: {error}");
+                Rows::default()
+            }
+        }
+    }
+
+    /// Which of these rows are locked whenever they are looked at, for so long. One look would take a row for held that
+    /// buyers lock and free again all the time, ours in another lane or those of another replica.
+    async fn held_throughout(&self, mut rows: Rows, time: Duration) -> Rows {
+        let until = Instant::now() + time;
+        while !rows.is_empty() {
+            rows.retain(&self.held(&rows).await);
+            if Instant::now() >= until {
+                break;
+            }
+            sleep(PROBE_INTERVAL).await;
+        }
+        rows
+    }
+}
+
+impl Run<'_> {
+    async fn attempt(&mut self, part: Part) {
+        self.transactions += 1;
+        let requests = self.requests_of(&part.positions);
+        let trouble = match self.batches.transaction(requests.clone()).await {
+            Ok(completed) => {
+                if self.lane == Lane::Slow {
+                    self.free.extend(&Rows::of(requests.iter()));
+                }
+                for (position, completed) in part.positions.into_iter().zip(completed) {
+                    self.verdicts[position] = Some(Verdict::Answer(completed));
+                }
+                return;
+            }
+            Err(trouble) => trouble,
+        };
+        if let Trouble::Away(_) | Trouble::Unknown(_) = trouble {
+            // What took this connection may have taken all of them, without a word: the next one is a new one.
+            self.batches.database.close_idle_sessions();
+        }
+        let now = Instant::now();
+        let unknown_since = match trouble {
+            Trouble::Unknown(_) => part.unknown_since.or(Some(now)),
+            Trouble::Away(_)
+            | Trouble::Busy(_)
+            | Trouble::Twin
+            | Trouble::Locked(_)
+            | Trouble::Refused(_)
+            | Trouble::Panicked
+            | Trouble::Misused => part.unknown_since,
+        };
+        let progress = Progress {
+            orders: part.positions.len(),
+            repeats: part.repeats,
+            uncertain: unknown_since.is_some(),
+            time_left: unknown_since.is_none_or(|since| now < since + self.batches.recovery_limit),
+            transactions_left: self.transactions < MOST_TRANSACTIONS,
+        };
+        let next = step(&trouble, progress);
+        warn!("a transaction of {} orders was not committed: {trouble}; {next}", progress.orders);
+        self.carry_out(next, Part { unknown_since, ..part }).await;
+    }
+
+    async fn carry_out(&mut self, next: Step, mut part: Part) {
+        match next {
+            Step::Repeat => {
+                if part.unknown_since.is_some() && part.repeats > 0 {
+                    sleep(pause(part.repeats)).await;
+                }
+                part.repeats += 1;
+                self.parts.push_front(part);
+            }
+            Step::Halve => {
+                let second = part.positions.split_off(part.positions.len() / 2);
+                self.parts.push_front(Part { positions: second, ..part });
+                self.parts.push_front(part);
+            }
+            Step::SetAside => {
+                let rows = Rows::of(part.positions.iter().map(|&position| &self.requests[position]));
+                let held = self.batches.held_throughout(rows, SET_ASIDE_AFTER).await;
+                part.repeats += 1;
+                part.positions = self.set_aside(part.positions, &held);
+                self.parts.push_front(part);
+            }
+            Step::GiveUp(error) => self.decide(&part.positions, &error),
+        }
+    }
+
+    /// Takes out the orders that need one of these rows, to wait in the slow lane; what is left.
+    fn set_aside(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
+        let (stuck, rest) = self.split(positions, held);
+        for position in stuck {
+            self.verdicts[position] = Some(Verdict::Postponed);
+        }
+        rest
+    }
+
+    /// Takes out the orders that need one of these rows, which they have waited for long enough; what is left.
+    fn refuse(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
+        let (stuck, rest) = self.split(positions, held);
+        let locked = "a product or coupon of the order is locked by somebody else".to_owned();
+        self.decide(&stuck, &CheckoutError::Unavailable(locked));
+        rest
+    }
+
+    fn split(&mut self, positions: Vec<usize>, held: &Rows) -> (Vec<usize>, Vec<usize>) {
+        self.held.extend(held);
+        positions.into_iter().partition(|&position| held.touch(&self.requests[position]))
+    }
+
+    fn decide(&mut self, positions: &[usize], error: &CheckoutError) {
+        for &position in positions {
+            self.verdicts[position] = Some(Verdict::Answer(Err(error.clone())));
+        }
+    }
+
+    fn requests_of(&self, positions: &[usize]) -> Arc<[OrderRequest]> {
+        if positions.len() == self.requests.len() {
+            return self.requests.clone();
+        }
+        positions.iter().map(|&position| self.requests[position].clone()).collect()
+    }
+}
+
+/// From 50 ms to a second, doubled with each repeat.
+fn pause(repeats: u32) -> Duration {
+    (FIRST_PAUSE * 2_u32.saturating_pow(repeats.min(10))).min(LONGEST_PAUSE)
+}
+
+/// Whole microseconds: what the database keeps, so that a repeated answer equals the first.
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}

@@ -1,0 +1,287 @@
+//! # Desk
+//!
+//! Gathers waiting orders into transactions. A hot row is locked until its COMMIT is flushed to disk, so one order per
+//! transaction sells a product no faster than the disk flushes. The desk takes whatever waits, up to a limit of
+//! orders and of lines, into one transaction; while that runs the next orders gather by themselves. Nobody waits for
+//! a batch to fill: an order that comes alone goes alone, at once (`whatever_waits_is_the_next_batch_in_the_order_of_arrival`).
+//!
+//! It is bounded: a full desk turns the next order away at once (`a_full_desk_turns_the_next_away_at_once_and_has_room_again`).
+//! Orders are taken in the order of their arrival; who hangs up or runs out of time before his order has begun is not
+//! bought for ([`waiting`], `who_hung_up_before_his_order_began_is_not_bought_for`).
+//!
+//! What goes wrong with a transaction is not its business, but that of [`super::batch`]: a desk hears one answer per
+//! order. A panic there is an answer, too (`a_panic_answers_its_callers_and_leaves_the_desk_working`).
+
+mod lanes;
+mod metrics;
+mod waiting;
+
+pub(crate) use self::lanes::{Lane, Rows};
+use self::metrics::DeskMetrics;
+use self::waiting::{Buyer, GivenUp, Taken, Waiting};
+use super::batch::{Ended, Verdict};
+use super::complete_orders::Completed;
+use super::error::CheckoutError;
+use super::limits::{BatchLimits, DeskLimits};
+use super::request::OrderRequest;
+use crate::storage::orders::RequestKey;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Who completes what the desk has gathered.
+pub(super) trait CompleteBatches: Send + Sync + 'static {
+    /// One verdict for each order, in their order. No two have the same request key. `held` are those of their rows that
+    /// somebody else held when it was last looked.
+    fn complete<'b>(
+        &'b self,
+        orders: &'b Arc<[OrderRequest]>,
+        lane: Lane,
+        held: &'b Rows,
+    ) -> BoxFuture<'b, Ended>;
+}
+
+/// The way to the desk. Clones are the same desk.
+#[derive(Clone)]
+pub struct Desk {
+    counter: Arc<Counter>,
+    answer_timeout: Duration,
+}
+
+/// What buyers hold; when the last is gone, the workers finish and end.
+struct Counter {
+    book: Arc<Book>,
+    workers: TaskTracker,
+    buyers: AtomicU64,
+}
+
+/// What buyers and workers share.
+struct Book {
+    waiting: Mutex<Waiting>,
+    fast: Notify,
+    slow: Notify,
+    closed: CancellationToken,
+    /// Told after each batch; workers that wait for the end look again.
+    answered: Notify,
+    metrics: DeskMetrics,
+}
+
+impl Desk {
+    /// Starts the workers on the current runtime.
+    pub(super) fn open(batches: impl CompleteBatches, limits: DeskLimits, answer_timeout: Duration) -> Self {
+        let book = Arc::new(Book {
+            waiting: Mutex::new(Waiting::new(limits.queue_orders)),
+            fast: Notify::new(),
+            slow: Notify::new(),
+            closed: CancellationToken::new(),
+            answered: Notify::new(),
+            metrics: DeskMetrics::new(limits.queue_orders),
+        });
+        let batches: Arc<dyn CompleteBatches> = Arc::new(batches);
+        let workers = TaskTracker::new();
+        let fast = std::iter::repeat_n(Lane::Fast, limits.workers);
+        for lane in fast.chain([Lane::Slow]) {
+            let worker = Worker { lane, book: book.clone(), batches: batches.clone(), limits: limits.batch };
+            workers.spawn(worker.run());
+        }
+        Self { counter: Arc::new(Counter { book, workers, buyers: AtomicU64::new(0) }), answer_timeout }
+    }
+
+    /// Waits for the order's turn and its answer.
+    ///
+    /// # Errors
+    /// [`CheckoutError`].
+    pub async fn place(&self, request: OrderRequest) -> Completed {
+        let placed = self.counter.book.metrics.placed();
+        let answer = self.place_and_wait(request).await;
+        placed.answered(&answer);
+        answer
+    }
+
+    async fn place_and_wait(&self, request: OrderRequest) -> Completed {
+        let key = request.request_key();
+        let number = self.counter.buyers.fetch_add(1, Ordering::Relaxed);
+        let (answer, mut answered) = oneshot::channel();
+        self.counter.book.admit(request, Buyer { number, answer })?;
+        match timeout(self.answer_timeout, &mut answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(lost()),
+            Err(_) => self.give_up(&key, number, &mut answered),
+        }
+    }
+
+    /// How many orders wait in both lanes, those whose buyers gave up included.
+    pub fn waiting(&self) -> usize {
+        let waiting = self.counter.book.lock();
+        waiting.waiting(Lane::Fast) + waiting.waiting(Lane::Slow)
+    }
+
+    /// Shows what the desk measures.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.counter.book.metrics.register(registry);
+    }
+
+    /// Takes nothing more in, and ends when everything is answered.
+    pub async fn close(&self) {
+        self.counter.book.closed.cancel();
+        self.counter.workers.close();
+        self.counter.workers.wait().await;
+    }
+
+    fn give_up(
+        &self,
+        key: &RequestKey,
+        number: u64,
+        answered: &mut oneshot::Receiver<Completed>,
+    ) -> Completed {
+        match self.counter.book.lock().give_up(key, number) {
+            GivenUp::InTime => {
+                Err(CheckoutError::Unavailable("it waited for too long, and was not begun".to_owned()))
+            }
+            GivenUp::TooLate => Err(CheckoutError::OutcomeUnknown(format!(
+                "the database has not answered within {:?}",
+                self.answer_timeout
+            ))),
+            GivenUp::Answered => answered.try_recv().unwrap_or_else(|_| Err(lost())),
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.book.closed.cancel();
+    }
+}
+
+impl Book {
+    fn admit(&self, request: OrderRequest, buyer: Buyer) -> Result<(), CheckoutError> {
+        if self.closed.is_cancelled() {
+            return Err(CheckoutError::Unavailable("the service is stopping".to_owned()));
+        }
+        let lane = {
+            let mut waiting = self.lock();
+            let lane = waiting.admit(request, buyer, Instant::now())?;
+            self.metrics.show_waiting(&waiting);
+            lane
+        };
+        if let Some(lane) = lane {
+            self.signal(lane).notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next batch of a lane, empty when nobody waits. Another worker is told when somebody is left.
+    fn take(&self, lane: Lane, limits: BatchLimits) -> Taken {
+        let mut waiting = self.lock();
+        let slow = waiting.waiting(Lane::Slow);
+        let taken = waiting.take(lane, limits, Instant::now());
+        self.metrics.show_waiting(&waiting);
+        if waiting.waiting(lane) > 0 {
+            self.signal(lane).notify_one();
+        }
+        if lane == Lane::Fast && waiting.waiting(Lane::Slow) > slow {
+            self.slow.notify_one();
+        }
+        drop(waiting);
+        self.metrics.observe_batch(&taken);
+        taken
+    }
+
+    fn signal(&self, lane: Lane) -> &Notify {
+        match lane {
+            Lane::Fast => &self.fast,
+            Lane::Slow => &self.slow,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing in it panics half-way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    lane: Lane,
+    book: Arc<Book>,
+    batches: Arc<dyn CompleteBatches>,
+    limits: BatchLimits,
+}
+
+impl Worker {
+    /// Until the desk is closed and nobody waits any more.
+    async fn run(self) {
+        loop {
+            let batch = self.book.take(self.lane, self.limits);
+            if !batch.orders.is_empty() {
+                self.complete(batch).await;
+                continue;
+            }
+            // Registered before the look, so that the last answer is not missed.
+            let answered = self.book.answered.notified();
+            tokio::pin!(answered);
+            answered.as_mut().enable();
+            let closed = self.book.closed.is_cancelled();
+            if closed && self.book.lock().is_empty() {
+                self.book.answered.notify_waiters();
+                return;
+            }
+            tokio::select! {
+                () = self.book.signal(self.lane).notified() => {}
+                () = self.book.closed.cancelled(), if !closed => {}
+                () = answered, if closed => {}
+            }
+        }
+    }
+
+    async fn complete(&self, Taken { orders, held, .. }: Taken) {
+        let keys: Vec<RequestKey> = orders.iter().map(OrderRequest::request_key).collect();
+        let batch: Arc<[OrderRequest]> = orders.into();
+        let running = AssertUnwindSafe(self.batches.complete(&batch, self.lane, &held)).catch_unwind();
+        let ended = running.await;
+        self.settle(&batch, &keys, ended.ok());
+        self.book.answered.notify_waiters();
+    }
+
+    fn settle(&self, batch: &[OrderRequest], keys: &[RequestKey], ended: Option<Ended>) {
+        let mut waiting = self.book.lock();
+        let Some(ended) = ended else {
+            // The panic hook has reported it. What was committed is known to the key, so the answer is the honest one.
+            let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
+            for key in keys {
+                waiting.answer(key, &unknown);
+            }
+            return;
+        };
+        waiting.release(&ended.free);
+        waiting.hold(&ended.held);
+        if self.lane == Lane::Slow && waiting.waiting(Lane::Fast) > 0 {
+            self.book.fast.notify_one();
+        }
+        let slow = waiting.waiting(Lane::Slow);
+        for ((request, key), verdict) in batch.iter().zip(keys).zip(ended.verdicts) {
+            match verdict {
+                Verdict::Answer(answer) => waiting.answer(key, &answer),
+                Verdict::Postponed => waiting.postpone(request.clone(), Instant::now()),
+            }
+        }
+        self.book.metrics.show_waiting(&waiting);
+        if waiting.waiting(Lane::Slow) > slow {
+            self.book.slow.notify_one();
+        }
+    }
+}
+
+fn lost() -> CheckoutError {
+    CheckoutError::OutcomeUnknown("the service is stopping".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

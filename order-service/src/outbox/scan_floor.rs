@@ -1,0 +1,196 @@
+//! # Scan floor
+//!
+//! Answers: *below which seq is no row left to publish?* Reads begin there. Rows that were published leave dead entries
+//! in the table and its index until vacuum removes them, which a snapshot that is held for long prevents; a read from the
+//! beginning would wade through all of them.
+//!
+//! The order of seq is not the order of commits: below the highest seq that was drawn there may be rows that nobody sees
+//! yet. So the floor moves in three steps:
+//!
+//! 1. [`ScanFloor::propose`]: how far the sequence has gone (`reached`), and *after that* who has the table open
+//!    for writing. Whoever has drawn a seq up to `reached` and has not ended yet is among them, as PostgreSQL locks the table
+//!    before it draws the seq.
+//! 2. [`ScanFloor::is_settled`]: all of those have ended. What they have committed is visible now; whoever came later draws
+//!    a higher seq.
+//! 3. [`ScanFloor::move_up`]: one more read from the *old* floor finds the lowest row that is left. The floor goes up to
+//!    `reached`, but stays below that row.
+//!
+//! Rows in flight are remembered elsewhere, so they do not hold the floor; one that must be read again pulls it down
+//! ([`ScanFloor::is_below`]). It starts at 0 with each connection, and falls back to 0 when the sequence has gone back (a
+//! restore) or when rows with an old seq came back.
+//!
+//! Not by `pg_snapshot_xmin`: any open transaction that has written, in any database of the server, would hold it.
+//!
+//! Pure data: no clock, no connection.
+
+use std::collections::BTreeSet;
+
+/// Transactions that have the outbox open for writing, by their virtual ids. Those of prepared ones are theirs as well.
+pub type Writers = BTreeSet<String>;
+
+/// The floor, and how it moves.
+#[derive(Clone, Debug, Default)]
+pub struct ScanFloor {
+    floor: i64,
+    proposal: Option<Proposal>,
+}
+
+#[derive(Clone, Debug)]
+struct Proposal {
+    reached: i64,
+    writers: Writers,
+}
+
+impl ScanFloor {
+    /// Every row that must be read has a higher seq.
+    pub fn get(&self) -> i64 {
+        self.floor
+    }
+
+    /// Whether the next step is [`Self::propose`].
+    pub fn wants_proposal(&self) -> bool {
+        self.proposal.is_none()
+    }
+
+    /// The highest seq that was drawn, and who had the table open for writing after that was read.
+    pub fn propose(&mut self, reached: i64, writers: Writers) {
+        if reached < self.floor {
+            self.reset();
+        }
+        self.proposal = Some(Proposal { reached, writers });
+    }
+
+    /// Whether all writers of the proposal have ended. `open`: who has the table open for writing now.
+    pub fn is_settled(&self, open: &Writers) -> bool {
+        self.proposal.as_ref().is_some_and(|proposal| proposal.writers.is_disjoint(open))
+    }
+
+    /// `lowest`: the lowest pending row above the floor that is not in flight, read after [`Self::is_settled`].
+    pub fn move_up(&mut self, lowest: Option<i64>) {
+        if let Some(Proposal { reached, .. }) = self.proposal.take() {
+            let free = lowest.map_or(reached, |lowest| reached.min(lowest - 1));
+            self.floor = self.floor.max(free);
+        }
+    }
+
+    /// The row of this seq must be found by the next read.
+    pub fn is_below(&mut self, seq: i64) {
+        self.floor = self.floor.min(seq - 1);
+    }
+
+    /// Anything may be anywhere.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn writers<const N: usize>(ids: [&str; N]) -> Writers {
+        ids.into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn it_waits_for_those_who_were_writing_and_for_no_one_else() {
+        let mut floor = ScanFloor::default();
+        floor.propose(10, writers(["3/7"]));
+        assert!(!floor.is_settled(&writers(["3/7", "4/1"])));
+        assert!(
+            floor.is_settled(&writers(["3/8", "4/1"])),
+            "the same session's next transaction draws higher"
+        );
+        floor.move_up(None);
+        assert_eq!(floor.get(), 10);
+    }
+
+    #[test]
+    fn it_stays_below_the_lowest_row_that_is_left() {
+        let mut floor = ScanFloor::default();
+        floor.propose(10, Writers::new());
+        floor.move_up(Some(4));
+        assert_eq!(floor.get(), 3);
+        floor.propose(20, Writers::new());
+        floor.move_up(Some(50));
+        assert_eq!(floor.get(), 20, "nothing above what was reached is known");
+    }
+
+    #[test]
+    fn what_must_be_read_again_pulls_it_down_and_a_sequence_that_went_back_resets_it() {
+        let mut floor = ScanFloor::default();
+        floor.propose(10, Writers::new());
+        floor.move_up(None);
+        floor.is_below(12);
+        assert_eq!(floor.get(), 10);
+        floor.is_below(6);
+        assert_eq!(floor.get(), 5);
+        floor.propose(3, Writers::new());
+        assert_eq!(floor.get(), 0);
+        floor.move_up(None);
+        assert_eq!(floor.get(), 3);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Begin(u8),
+        Draw(u8),
+        End(u8, bool),
+        Propose,
+        Look,
+        Publish,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..4_u8).prop_map(Step::Begin),
+            (0..4_u8).prop_map(Step::Draw),
+            (0..4_u8, any::<bool>()).prop_map(|(writer, commits)| Step::End(writer, commits)),
+            Just(Step::Propose),
+            Just(Step::Look),
+            Just(Step::Publish),
+        ]
+    }
+
+    proptest! {
+        /// Any interleaving of writers and the relay: no committed row is ever at or below the floor unread.
+        #[test]
+        fn no_row_is_ever_left_below_it(steps in prop::collection::vec(step(), 0..200)) {
+            let mut floor = ScanFloor::default();
+            let (mut drawn, mut transactions) = (0_i64, 0_u32);
+            // Open transactions: their virtual id and the rows that they have written.
+            let mut open: BTreeMap<u8, (String, Vec<i64>)> = BTreeMap::new();
+            let mut pending: BTreeSet<i64> = BTreeSet::new();
+            for step in steps {
+                let ids = |open: &BTreeMap<u8, (String, Vec<i64>)>| open.values().map(|it| it.0.clone()).collect();
+                match step {
+                    Step::Begin(writer) => {
+                        transactions += 1;
+                        open.entry(writer).or_insert_with(|| (format!("{writer}/{transactions}"), Vec::new()));
+                    }
+                    Step::Draw(writer) => {
+                        if let Some((_, rows)) = open.get_mut(&writer) {
+                            drawn += 1;
+                            rows.push(drawn);
+                        }
+                    }
+                    Step::End(writer, commits) => {
+                        if let Some((_, rows)) = open.remove(&writer).filter(|_| commits) {
+                            pending.extend(rows);
+                        }
+                    }
+                    Step::Propose => if floor.wants_proposal() { floor.propose(drawn, ids(&open)) },
+                    Step::Look => if floor.is_settled(&ids(&open)) {
+                        let lowest = pending.range(floor.get() + 1..).next().copied();
+                        floor.move_up(lowest);
+                    },
+                    Step::Publish => _ = pending.pop_first(),
+                }
+                let below = pending.iter().find(|seq| **seq <= floor.get());
+                prop_assert!(below.is_none(), "row {below:?} is not above {}", floor.get());
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! # Quarantine rows
+//!
+//! Rows move between the outbox and its quarantine by single statements, so each is in exactly one of them. They keep
+//! their seq, which is what the order of a key is.
+
+use super::error::DatabaseError;
+use super::schema::outbox_quarantine;
+use super::{Session, prepared_once};
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+const COLUMNS: &str = "seq, topic, key, event_id, payload, headers, created_at";
+
+/// A row in quarantine, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantinedRow {
+    /// Its place in the order of its key.
+    pub seq: i64,
+    /// The record's key.
+    pub key: String,
+    /// Names the event.
+    pub event_id: Uuid,
+    /// Of its payload.
+    pub bytes: i32,
+    /// When it was committed.
+    pub created_at: DateTime<Utc>,
+    /// When it came here.
+    pub quarantined_at: DateTime<Utc>,
+    /// Why it was refused; none: an earlier row of its key is here.
+    pub cause: Option<String>,
+}
+
+/// Which rows an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Every one.
+    All,
+    /// All rows of a key.
+    Key(String),
+    /// One row.
+    Seq(i64),
+}
+
+/// Takes a row out of the outbox that Kafka refuses for good.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn quarantine(mut session: &Session, seq: i64, cause: &str) -> Result<usize, DatabaseError> {
+    Ok(Quarantine { seq, cause }.execute(&mut session).await?)
+}
+
+/// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn move_along(mut session: &Session, seqs: &[i64]) -> Result<usize, DatabaseError> {
+    Ok(MoveAlong { seqs }.execute(&mut session).await?)
+}
+
+/// The keys that have rows in quarantine, each with the lowest seq of those.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn keys(mut session: &Session) -> Result<Vec<(String, i64)>, DatabaseError> {
+    let lowest = diesel::dsl::sql::<BigInt>("min(seq)");
+    let keys = outbox_quarantine::table.group_by(outbox_quarantine::key);
+    Ok(keys.select((outbox_quarantine::key, lowest)).load(&mut session).await?)
+}
+
+/// The selected rows, in the order of their seq, at most `limit`.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn list(
+    mut session: &Session,
+    selection: &Selection,
+    limit: i64,
+) -> Result<Vec<QuarantinedRow>, DatabaseError> {
+    use outbox_quarantine::dsl;
+    let bytes = diesel::dsl::sql::<diesel::sql_types::Integer>("octet_length(payload)");
+    let rows = dsl::outbox_quarantine
+        .select((dsl::seq, dsl::key, dsl::event_id, bytes, dsl::created_at, dsl::quarantined_at, dsl::cause))
+        .order(dsl::seq)
+        .limit(limit)
+        .into_boxed();
+    let rows = match selection {
+        Selection::All => rows,
+        Selection::Key(key) => rows.filter(dsl::key.eq(key)),
+        Selection::Seq(seq) => rows.filter(dsl::seq.eq(*seq)),
+    };
+    Ok(rows.load(&mut session).await?)
+}
+
+/// Puts the selected rows back into the outbox, with the seq that they had; how many. The relay is told to look for them, as
+/// its reads begin above them.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn release(mut session: &Session, selection: &Selection) -> Result<usize, DatabaseError> {
+    let released = format!(
+        "WITH released AS (DELETE FROM outbox_quarantine WHERE {} RETURNING {COLUMNS}), \
+         told AS (UPDATE relay_lease SET rescans = rescans + 1) \
+         INSERT INTO outbox ({COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {COLUMNS} FROM released",
+        condition(selection)
+    );
+    change(&mut session, &released, selection).await
+}
+
+/// Deletes the selected rows: their events are never published. Which they were.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn discard(
+    mut session: &Session,
+    selection: &Selection,
+) -> Result<Vec<QuarantinedRow>, DatabaseError> {
+    use outbox_quarantine::dsl;
+    let bytes = diesel::dsl::sql::<diesel::sql_types::Integer>("octet_length(payload)");
+    let rows = diesel::delete(dsl::outbox_quarantine).into_boxed();
+    let rows = match selection {
+        Selection::All => rows,
+        Selection::Key(key) => rows.filter(dsl::key.eq(key)),
+        Selection::Seq(seq) => rows.filter(dsl::seq.eq(*seq)),
+    };
+    let columns =
+        (dsl::seq, dsl::key, dsl::event_id, bytes, dsl::created_at, dsl::quarantined_at, dsl::cause);
+    rows.returning(columns).get_results(&mut session).await.map_err(DatabaseError::of_change)
+}
+
+fn condition(selection: &Selection) -> &'static str {
+    match selection {
+        Selection::All => "true",
+        Selection::Key(_) => "key = $1",
+        Selection::Seq(_) => "seq = $1",
+    }
+}
+
+async fn change(
+    session: &mut &Session,
+    statement: &str,
+    selection: &Selection,
+) -> Result<usize, DatabaseError> {
+    let query = diesel::sql_query(statement);
+    let changed = match selection {
+        Selection::All => query.execute(session).await,
+        Selection::Key(key) => query.bind::<Text, _>(key).execute(session).await,
+        Selection::Seq(seq) => query.bind::<BigInt, _>(seq).execute(session).await,
+    };
+    changed.map_err(DatabaseError::of_change)
+}
+
+struct Quarantine<'a> {
+    seq: i64,
+    cause: &'a str,
+}
+
+prepared_once!(Quarantine<'_>);
+
+impl QueryFragment<Pg> for Quarantine<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH refused AS (DELETE FROM outbox WHERE seq = ");
+        out.push_bind_param::<BigInt, _>(&self.seq)?;
+        out.push_sql(" RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at, cause) ");
+        out.push_sql("SELECT seq, topic, key, event_id, payload, headers, created_at, ");
+        out.push_bind_param::<Text, _>(self.cause)?;
+        out.push_sql(" FROM refused");
+        Ok(())
+    }
+}
+
+struct MoveAlong<'a> {
+    seqs: &'a [i64],
+}
+
+prepared_once!(MoveAlong<'_>);
+
+impl QueryFragment<Pg> for MoveAlong<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH held AS (DELETE FROM outbox AS later WHERE seq = ANY(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(
+            ") AND EXISTS (SELECT FROM outbox_quarantine AS earlier WHERE earlier.key = later.key AND earlier.seq < later.seq) \
+             RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \
+             SELECT seq, topic, key, event_id, payload, headers, created_at FROM held",
+        );
+        Ok(())
+    }
+}

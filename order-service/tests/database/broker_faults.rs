@@ -1,0 +1,63 @@
+//! P13, P14: brokers that refuse, restart one after the other, or make the producer fail for good.
+
+use crate::cases;
+use crate::relaying::{
+    PARTITIONS, RunningRelay, TOPIC, assert_in_order, broker, commit_many, distinct, records_until,
+    relay_settings, until_outbox_has,
+};
+use crate::rig::Rig;
+use order_service::outbox::wake_up::WakeUp;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use std::sync::Arc;
+
+cases!(
+    too_few_replicas_in_sync_lose_nothing_and_keep_the_order,
+    a_rolling_restart_of_the_brokers_loses_nothing_and_keeps_the_order,
+    a_producer_that_failed_for_good_is_replaced_and_its_rows_are_sent_again,
+);
+
+async fn too_few_replicas_in_sync_lose_nothing_and_keep_the_order(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let before = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 4];
+    let after = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND; 4];
+    broker.cluster().request_errors(RDKafkaApiKey::Produce, &[before, after].concat());
+    commit_many(&shop, 100, 5).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 100));
+    until_outbox_has(&shop, 0).await;
+    relay.stop().await;
+}
+
+async fn a_rolling_restart_of_the_brokers_loses_nothing_and_keeps_the_order(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    let mut committed = 0;
+    for id in 1..=3 {
+        // As a broker that is shut down in order does, it hands its partitions over first.
+        let other = id % 3 + 1;
+        for partition in 0..PARTITIONS {
+            broker.cluster().partition_leader(TOPIC, partition, Some(other)).unwrap();
+        }
+        broker.cluster().broker_down(id).unwrap();
+        commit_many(&shop, 40, 5).await;
+        committed += 40;
+        until_outbox_has(&shop, 0).await;
+        broker.cluster().broker_up(id).unwrap();
+    }
+    let records = records_until(&broker, |records| records.len() >= committed);
+    assert_eq!(distinct(&records), 40, "each round has the same numbers");
+    relay.stop().await;
+}
+
+async fn a_producer_that_failed_for_good_is_replaced_and_its_rows_are_sent_again(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    // At the head of what is on its way it says that client and broker disagree, which no retry cures.
+    let fatal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 1];
+    broker.cluster().request_errors(RDKafkaApiKey::Produce, &fatal);
+    commit_many(&shop, 100, 5).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 100));
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(relay.metrics.producers_replaced(), 1);
+    relay.stop().await;
+}

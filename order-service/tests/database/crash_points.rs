@@ -1,0 +1,66 @@
+//! # Crash points of the checkout and the relay
+//!
+//! Something fails at the worst moment, and then the ledger is asked whether the promise was kept: a buyer who was
+//! told that he has bought has, once; one who was told that he has not has not; order and event are both there or
+//! neither. Each module names its points in the design's numbering.
+
+pub(crate) mod at_commit;
+pub(crate) mod before_commit;
+pub(crate) mod hang_up;
+pub(crate) mod postgres_crash;
+pub(crate) mod process;
+pub(crate) mod relay_instances;
+pub(crate) mod same_key;
+pub(crate) mod stuck;
+pub(crate) mod verdict;
+
+use crate::rig::Case;
+use crate::running::Running;
+use serde_json::Value;
+use std::future::Future;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let points = [
+        before_commit::cases(),
+        at_commit::cases(),
+        hang_up::cases(),
+        same_key::cases(),
+        postgres_crash::cases(),
+        stuck::cases(),
+        relay_instances::cases(),
+    ];
+    points.into_iter().flatten().collect()
+}
+
+/// A transaction that writes order and event waits at its event while somebody holds this.
+const HOLD_EVENTS: &str = "BEGIN; LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE";
+/// COMMIT of an order waits for the advisory lock 1.
+const COMMIT_WAITS: &str = "
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION wait();";
+
+impl Running {
+    /// Orders one piece of `product`; none when no answer came.
+    fn orders_one(
+        &self,
+        user: i64,
+        key: &str,
+        product: i64,
+    ) -> impl Future<Output = Option<(u16, Value)>> + Send + use<> {
+        self.orders_one_with(user, key, product, None)
+    }
+
+    /// The same, with a coupon.
+    fn orders_one_with(
+        &self,
+        user: i64,
+        key: &str,
+        product: i64,
+        coupon: Option<i64>,
+    ) -> impl Future<Output = Option<(u16, Value)>> + Send + use<> {
+        let order = process::order_of_one(&self.client, self.address, (user, key), product, coupon);
+        process::answer_to(order)
+    }
+}

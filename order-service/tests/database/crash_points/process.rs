@@ -1,0 +1,148 @@
+//! order-service as a process of its own, to be killed: this executable, started again.
+
+use crate::rig::{PATIENT, Shop};
+use engines::child_process::{self, ChildProcess};
+use engines::this_executable;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode, ExitStatus};
+use tokio::sync::oneshot;
+
+const ROLE: &str = "--as-order-service";
+
+/// The first thing that `main` does.
+pub(crate) fn enter_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next()?;
+    (arguments.next()? == ROLE)
+        .then(|| order_service::command_line::main([program].into_iter().chain(arguments)))
+}
+
+/// This executable as order-service, over this shop.
+fn command(shop: &Shop, more: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(this_executable::path().unwrap());
+    command.arg(ROLE);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().to_uppercase().starts_with("ORDER_SERVICE__") {
+            command.env_remove(name);
+        }
+    }
+    let url = shop.own.url();
+    let own = [("HTTP__PORT", "0"), ("MANAGEMENT__PORT", "0"), ("DATABASE__URL", &url)];
+    for (name, value) in PATIENT.into_iter().chain(own).chain(more.iter().copied()) {
+        command.env(format!("ORDER_SERVICE__{name}"), OsString::from(value));
+    }
+    command
+}
+
+/// What a command of order-service exits with, and says.
+pub(crate) async fn answer_of_command(shop: &Shop, arguments: &[&str]) -> (i32, String) {
+    let mut command = command(shop, &[]);
+    command.args(arguments);
+    let answer = tokio::task::spawn_blocking(move || child_process::run(&mut command)).await.unwrap();
+    let (status, said) = answer.unwrap();
+    (status.code().expect("it ends by itself"), said)
+}
+
+pub(crate) struct ServiceProcess {
+    child: ChildProcess,
+    address: SocketAddr,
+}
+
+impl ServiceProcess {
+    /// One that does not publish; returns when it listens.
+    pub(crate) async fn start(shop: &Shop) -> Self {
+        Self::start_with(shop, &[("RELAY__ENABLED", "false")]).await
+    }
+
+    /// One with these settings; returns when it listens.
+    pub(crate) async fn start_with(shop: &Shop, more: &[(&str, &str)]) -> Self {
+        let mut command = command(shop, more);
+        let (reader, writer) = std::io::pipe().unwrap();
+        command.stdin(std::process::Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+        let child = ChildProcess::spawn(&mut command).unwrap();
+        // It holds our end of the pipe.
+        drop(command);
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut tell = Some(tell);
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                let listening = line.split_once("listening http=");
+                let address = listening.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+                if let Some(address) = address
+                    && let Some(tell) = tell.take()
+                {
+                    tell.send(address).ok();
+                }
+            }
+        });
+        Self { child, address: told.await.expect("it listens") }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// SIGKILL, and its end.
+    pub(crate) async fn kill(&self) {
+        self.child.kill();
+        self.child.exited().await;
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.child.id()
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freeze(&self) {
+        self.child.freeze();
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.child.thaw();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.child.terminate();
+    }
+
+    pub(crate) async fn exited(&self) -> ExitStatus {
+        self.child.exited().await
+    }
+
+    /// Orders one piece of `product`; none when no answer came.
+    pub(crate) fn orders_one(
+        &self,
+        user: i64,
+        key: &str,
+        product: i64,
+        coupon: Option<i64>,
+    ) -> impl Future<Output = Option<(u16, Value)>> + Send + use<> {
+        answer_to(order_of_one(&Client::new(), self.address, (user, key), product, coupon))
+    }
+}
+
+/// An order of one piece of `product`.
+pub(crate) fn order_of_one(
+    client: &Client,
+    address: SocketAddr,
+    (user, key): (i64, &str),
+    product: i64,
+    coupon: Option<i64>,
+) -> RequestBuilder {
+    let items = json!([{"productId": product, "quantity": 1}]);
+    let body = json!({"userId": user, "items": items, "couponId": coupon});
+    client.post(format!("http://{address}/orders")).header("idempotency-key", key).json(&body)
+}
+
+/// Status and body; none when no answer came.
+pub(crate) async fn answer_to(request: RequestBuilder) -> Option<(u16, Value)> {
+    let response = request.send().await.ok()?;
+    Some((response.status().as_u16(), response.json().await.ok()?))
+}

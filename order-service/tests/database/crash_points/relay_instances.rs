@@ -1,0 +1,189 @@
+//! P3, P9: several instances as processes of their own; the one that publishes is killed, stopped or frozen again and
+//! again while rows are committed.
+//!
+//! `RELAY_KILLS=25` makes more of it than three; a case has a minute.
+
+use super::process::ServiceProcess;
+use crate::cases;
+use crate::relaying::{broker, commit_to, distinct, message, number, records_until, until_outbox_has};
+use crate::rig::{Rig, Shop};
+use engines::kafka::MockBroker;
+use ledger::Ledger;
+use order_service::outbox::wake_up::WakeUp;
+use rdkafka::message::{Message, OwnedMessage};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+cases!(
+    the_publishing_one_of_three_instances_is_killed_again_and_again,
+    the_publishing_one_of_two_instances_is_stopped_in_mid_batch,
+    a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats_at_most,
+);
+
+const KEYS: usize = 40;
+const ROWS: usize = 50;
+const MOST_WAITING: i64 = 500;
+const SHORT: &str = "700ms";
+/// Nobody waits for its end: what a slow machine loses to it would be repeats.
+const LONG: &str = "1h";
+
+/// Commits rows until it is told to stop, as fast as they are published; how many.
+struct Committing {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<usize>,
+}
+
+impl Committing {
+    async fn begin(shop: &Shop) -> Self {
+        let session = shop.session().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (database, told) = (shop.database.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let mut number = 0;
+            while !told.load(Ordering::Relaxed) {
+                let waiting = "SELECT count(*) FROM outbox";
+                while session.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > MOST_WAITING {
+                    tokio::task::yield_now().await;
+                }
+                let row = |number: usize| message(&format!("key {}", number % KEYS), number);
+                commit_to(&database, (number..number + ROWS).map(row).collect(), WakeUp::default()).await;
+                number += ROWS;
+            }
+            number
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// The process that publishes.
+async fn publishing(shop: &Shop) -> i32 {
+    let session = shop.session().await;
+    loop {
+        let holder =
+            "SELECT split_part(holder_name, ' ', 2)::int FROM relay_lease WHERE until > clock_timestamp()";
+        if let Some(row) = session.query_opt(holder, &[]).await.unwrap() {
+            return row.get(0);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Until another than this one publishes; how long that took.
+async fn until_another_publishes(shop: &Shop, before: i32) -> Duration {
+    let since = Instant::now();
+    while publishing(shop).await == before {
+        tokio::task::yield_now().await;
+    }
+    since.elapsed()
+}
+
+/// Until the lowest row that waits is so much higher.
+async fn until_published(shop: &Shop, more: i64) {
+    let lowest = "SELECT coalesce((SELECT min(seq) FROM outbox), (SELECT last_value FROM outbox_seq_seq))";
+    let goal = shop.number(lowest).await + more;
+    shop.until(&format!("SELECT (({lowest}) >= {goal})::int::bigint")).await;
+}
+
+async fn instance(shop: &Shop, broker: &MockBroker, lease: &str) -> ServiceProcess {
+    let servers = broker.bootstrap_servers();
+    let settings = [("KAFKA__BOOTSTRAP_SERVERS", servers.as_str()), ("RELAY__LEASE", lease)];
+    ServiceProcess::start_with(shop, &settings).await
+}
+
+fn take_out(instances: &mut Vec<ServiceProcess>, id: i32) -> ServiceProcess {
+    let place = instances.iter().position(|instance| instance.id() == id).expect("one of ours publishes");
+    instances.remove(place)
+}
+
+/// Everything was published, in the order of each key; the records beyond the first of each row.
+async fn balance(shop: &Shop, broker: &MockBroker, rows: usize) -> usize {
+    until_outbox_has(shop, 0).await;
+    let records = records_until(broker, |records| records.len() >= rows && distinct(records) == rows);
+    let mut ledger = Ledger::default();
+    (0..rows).for_each(|number| ledger.committed(&format!("key {}", number % KEYS), &number.to_string()));
+    for record in &records {
+        let key = String::from_utf8_lossy(record.key().unwrap()).into_owned();
+        ledger.recorded(record.partition(), record.offset(), &key, &number(record).to_string());
+    }
+    // The topic is the last station here; each partition's order is the order of arrival.
+    let mut by_place: Vec<&OwnedMessage> = records.iter().collect();
+    by_place.sort_by_key(|record| (record.partition(), record.offset()));
+    for record in by_place {
+        ledger.received(&number(record).to_string());
+    }
+    let balance = ledger.balance();
+    assert!(balance.is_balanced(), "{balance}");
+    records.len() - rows
+}
+
+fn times() -> usize {
+    std::env::var("RELAY_KILLS").map_or(3, |times| times.parse().expect("RELAY_KILLS is a number"))
+}
+
+async fn the_publishing_one_of_three_instances_is_killed_again_and_again(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        instances.push(instance(&shop, &broker, SHORT).await);
+    }
+    let committing = Committing::begin(&shop).await;
+    let mut takeovers = Vec::new();
+    for _ in 0..times() {
+        until_published(&shop, 200).await;
+        let killed = take_out(&mut instances, publishing(&shop).await);
+        killed.kill().await;
+        takeovers.push(until_another_publishes(&shop, killed.id()).await);
+        instances.push(instance(&shop, &broker, SHORT).await);
+    }
+    let rows = committing.end().await;
+    let repeats = balance(&shop, &broker, rows).await;
+    let most = crate::rig::settings_with(&[]).relay.max_in_flight * takeovers.len();
+    assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
+    takeovers.sort();
+    let (median, longest) = (takeovers[takeovers.len() / 2], takeovers[takeovers.len() - 1]);
+    let told = format!(
+        "{rows} rows, {} times killed: none lost, {repeats} repeated; taken over after {median:?}, at most {longest:?}",
+        takeovers.len()
+    );
+    drop(writeln!(std::io::stdout(), "{told}"));
+}
+
+async fn the_publishing_one_of_two_instances_is_stopped_in_mid_batch(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let mut instances = vec![instance(&shop, &broker, LONG).await, instance(&shop, &broker, LONG).await];
+    let committing = Committing::begin(&shop).await;
+    for _ in 0..times() {
+        until_published(&shop, 200).await;
+        let stopped = take_out(&mut instances, publishing(&shop).await);
+        stopped.terminate();
+        assert!(stopped.exited().await.success());
+        until_another_publishes(&shop, stopped.id()).await;
+        instances.push(instance(&shop, &broker, LONG).await);
+    }
+    let rows = committing.end().await;
+    assert_eq!(balance(&shop, &broker, rows).await, 0, "what was acknowledged at the stop was deleted");
+}
+
+async fn a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats_at_most(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let instances = [instance(&shop, &broker, SHORT).await, instance(&shop, &broker, SHORT).await];
+    let committing = Committing::begin(&shop).await;
+    for _ in 0..times() {
+        until_published(&shop, 200).await;
+        let frozen = publishing(&shop).await;
+        let frozen = instances.iter().find(|instance| instance.id() == frozen).unwrap();
+        frozen.freeze();
+        until_another_publishes(&shop, frozen.id()).await;
+        until_published(&shop, 200).await;
+        frozen.thaw();
+    }
+    let rows = committing.end().await;
+    balance(&shop, &broker, rows).await;
+}

@@ -1,0 +1,211 @@
+//! P10, P14: what Kafka refuses for good leaves the way, and nothing else does.
+
+use crate::cases;
+use crate::crash_points::process::answer_of_command;
+use crate::relaying::{
+    PARTITIONS, RunningRelay, TOPIC, assert_in_order, broker, commit, commit_many, distinct, message, number,
+    records_until, relay_settings, sized, until_alarm, until_outbox_has,
+};
+use crate::rig::{Rig, Shop};
+use order_service::outbox::relay::{OUTBOX_QUARANTINED, PUBLISHING_FAILS};
+use order_service::outbox::wake_up::WakeUp;
+use order_service::storage::quarantine::{self, Selection};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::Value;
+use std::sync::Arc;
+
+cases!(
+    an_event_that_is_too_large_goes_into_quarantine_with_the_later_rows_of_its_key_and_the_rest_flows,
+    what_is_released_is_published_in_the_order_of_its_key,
+    what_is_released_and_still_refused_comes_back,
+    a_key_whose_rows_were_discarded_goes_on,
+    a_record_that_the_broker_calls_invalid_goes_into_quarantine,
+    of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined,
+    a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
+    a_topic_that_is_missing_quarantines_nothing,
+    an_operator_sees_lists_releases_and_discards,
+);
+
+const QUARANTINED: &str = "SELECT count(*) FROM outbox_quarantine";
+const TOO_LARGE: usize = 2_000_000;
+
+/// Rows 0 and 1 of the key `bad` are in quarantine, row 2 of `good` is published.
+async fn with_a_bad_key(shop: &Shop, broker: &engines::kafka::MockBroker) -> RunningRelay {
+    let rows = vec![sized("bad", 0, TOO_LARGE), message("bad", 1), message("good", 2)];
+    commit(shop, rows, WakeUp::default()).await;
+    let relay = RunningRelay::start(shop, &relay_settings(shop, broker, &[]), WakeUp::default());
+    until_outbox_has(shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 2);
+    relay
+}
+
+async fn cure(shop: &Shop) {
+    shop.execute("UPDATE outbox_quarantine SET payload = '0' WHERE octet_length(payload) > 1000").await;
+}
+
+async fn release(shop: &Shop, selection: Selection) -> usize {
+    quarantine::release(&shop.database.session().await.unwrap(), &selection).await.unwrap()
+}
+
+fn each_produce_fails(
+    cluster: &MockCluster<'_, DefaultProducerContext>,
+    error: RDKafkaRespErr,
+    times: usize,
+) {
+    cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
+}
+
+async fn an_event_that_is_too_large_goes_into_quarantine_with_the_later_rows_of_its_key_and_the_rest_flows(
+    rig: Arc<Rig>,
+) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = with_a_bad_key(&shop, &broker).await;
+    until_alarm(&relay, OUTBOX_QUARANTINED, true).await;
+    commit(&shop, vec![message("bad", 3), message("good", 4)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| records.len() == 2);
+    assert_eq!(records.iter().map(number).collect::<Vec<_>>(), [2, 4], "nothing of the key overtakes");
+    let causes = "SELECT string_agg(coalesce(split_part(cause, ' ', 1), '-'), ' ' ORDER BY seq) FROM outbox_quarantine";
+    let causes: String = shop.session().await.query_one(causes, &[]).await.unwrap().get(0);
+    assert_eq!(causes, "Message - -");
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+    // The next one knows, too.
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, OUTBOX_QUARANTINED, true).await;
+    commit(&shop, vec![message("bad", 5)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 4);
+    relay.stop().await;
+}
+
+async fn what_is_released_is_published_in_the_order_of_its_key(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = with_a_bad_key(&shop, &broker).await;
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    // Its reads begin above the rows that will come back.
+    while relay.metrics.scan_floor() < 4 {
+        tokio::task::yield_now().await;
+    }
+    cure(&shop).await;
+    assert_eq!(release(&shop, Selection::Key("bad".to_owned())).await, 3);
+    commit(&shop, vec![message("bad", 4)], WakeUp::default()).await;
+    let records = records_until(&broker, |records| distinct(records) == 5);
+    assert_in_order(&records);
+    until_outbox_has(&shop, 0).await;
+    until_alarm(&relay, OUTBOX_QUARANTINED, false).await;
+    relay.stop().await;
+}
+
+async fn what_is_released_and_still_refused_comes_back(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = with_a_bad_key(&shop, &broker).await;
+    shop.execute("UPDATE outbox_quarantine SET quarantined_at = 'epoch'").await;
+    assert_eq!(release(&shop, Selection::All).await, 2);
+    let back = "SELECT count(*) FROM outbox_quarantine WHERE quarantined_at > 'epoch'";
+    while shop.number(back).await < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(records_until(&broker, |records| !records.is_empty()).len(), 1);
+    relay.stop().await;
+}
+
+async fn a_key_whose_rows_were_discarded_goes_on(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = with_a_bad_key(&shop, &broker).await;
+    let session = shop.database.session().await.unwrap();
+    assert_eq!(quarantine::discard(&session, &Selection::Seq(1)).await.unwrap().len(), 1);
+    assert_eq!(quarantine::discard(&session, &Selection::Key("bad".to_owned())).await.unwrap().len(), 1);
+    commit(&shop, vec![message("bad", 7)], WakeUp::default()).await;
+    records_until(&broker, |records| records.iter().any(|record| number(record) == 7));
+    until_alarm(&relay, OUTBOX_QUARANTINED, false).await;
+    relay.stop().await;
+}
+
+async fn a_record_that_the_broker_calls_invalid_goes_into_quarantine(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    each_produce_fails(&broker.cluster(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 2);
+    commit(&shop, vec![message("bad", 0)], WakeUp::default()).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, OUTBOX_QUARANTINED, true).await;
+    commit(&shop, vec![message("good", 1)], WakeUp::default()).await;
+    let records = records_until(&broker, |records| !records.is_empty());
+    assert_eq!(records.iter().map(number).collect::<Vec<_>>(), [1]);
+    assert_eq!(shop.number(QUARANTINED).await, 1);
+    relay.stop().await;
+}
+
+async fn of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    // Each of the three partitions has its first batch refused, and one row alone.
+    each_produce_fails(&broker.cluster(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 4);
+    commit(&shop, (0..60).map(|n| message(&format!("key {n}"), n)).collect(), WakeUp::default()).await;
+    let relay = RunningRelay::start(
+        &shop,
+        &relay_settings(&shop, &broker, &[("KAFKA__PROPERTIES__LINGER__MS", "300")]),
+        WakeUp::default(),
+    );
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 1);
+    assert_eq!(distinct(&records_until(&broker, |records| records.len() == 59)), 59);
+    relay.stop().await;
+}
+
+async fn a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let revoked = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    each_produce_fails(&broker.cluster(), revoked, 5);
+    commit_many(&shop, 20, 4).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 20));
+    until_outbox_has(&shop, 0).await;
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    assert_eq!(shop.number(QUARANTINED).await, 0);
+    relay.stop().await;
+}
+
+async fn a_topic_that_is_missing_quarantines_nothing(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, engines::kafka::MockBroker::start(3).unwrap());
+    commit_many(&shop, 20, 4).await;
+    let soon = [("KAFKA__PROPERTIES__TOPIC__METADATA__PROPAGATION__MAX__MS", "500")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &soon), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 20);
+    broker.create_topic(TOPIC, PARTITIONS, 3).unwrap();
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 20));
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 0);
+    relay.stop().await;
+}
+
+async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = with_a_bad_key(&shop, &broker).await;
+    let answer = async |arguments: &[&str]| answer_of_command(&shop, arguments).await;
+
+    let (status, told) = answer(&["outbox", "status", "--json"]).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["pending"], &told["quarantined"]), (0, &0.into(), &2.into()), "{told}");
+    assert!(told["holder"].as_str().unwrap().contains("process"), "{told}");
+
+    let (status, told) = answer(&["outbox", "quarantine", "list"]).await;
+    assert!(status == 0 && told.lines().count() == 3 && told.contains("follows"), "{told}");
+    let (status, told) = answer(&["outbox", "quarantine", "discard", "--seq", "1"]).await;
+    assert!(status == 0 && told.contains("--yes"), "{told}");
+    assert_eq!(shop.number(QUARANTINED).await, 2, "it only says what it would do");
+    let (status, told) = answer(&["outbox", "quarantine", "discard", "--seq", "1", "--yes"]).await;
+    assert!(status == 0 && told.contains("1 rows discarded"), "{told}");
+    let (status, _) = answer(&["outbox", "quarantine", "release", "--key", "bad"]).await;
+    assert_eq!(status, 0);
+    records_until(&broker, |records| records.iter().any(|record| number(record) == 1));
+
+    let (status, told) = answer(&["outbox", "quarantine", "release", "--key", "nobody"]).await;
+    assert!(status != 0 && told.contains("quarantine list"), "{told}");
+    let (status, told) = answer(&["outbox", "quarantine", "release"]).await;
+    assert!(status == 2 && told.contains("--all"), "{told}");
+    relay.stop().await;
+}

@@ -1,0 +1,111 @@
+//! One instance publishes, the others stand by; whoever dies, freezes or is wrong about it costs repeats at most.
+
+use crate::cases;
+use crate::relaying::{
+    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, message, records_until,
+    relay_settings, sized, until_outbox_has,
+};
+use crate::rig::{Rig, Shop};
+use order_service::outbox::wake_up::WakeUp;
+use std::sync::Arc;
+
+cases!(
+    one_of_two_relays_publishes_and_the_other_goes_on_at_once_after_a_clean_stop,
+    a_relay_that_died_is_followed_when_its_lease_is_over,
+    two_relays_at_once_keep_the_order_of_each_key,
+    a_relay_that_cannot_renew_its_lease_stands_by_without_alarms,
+);
+
+const NOBODY: &str = "UPDATE relay_lease SET holder = NULL, until = '-infinity'";
+
+impl RunningRelay {
+    pub(crate) async fn until_leads(&self, leads: bool) {
+        while self.metrics.leads() != leads {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn die(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+fn start(shop: &Shop, broker: &engines::kafka::MockBroker, lease: &str) -> RunningRelay {
+    let settings = relay_settings(shop, broker, &[("RELAY__LEASE", lease)]);
+    RunningRelay::start(shop, &settings, WakeUp::default())
+}
+
+async fn one_of_two_relays_publishes_and_the_other_goes_on_at_once_after_a_clean_stop(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let first = start(&shop, &broker, "1h");
+    first.until_leads(true).await;
+    let second = start(&shop, &broker, "1h");
+    commit_many(&shop, 200, 7).await;
+    until_outbox_has(&shop, 0).await;
+    assert!(first.metrics.leads() && !second.metrics.leads());
+    assert_eq!((first.metrics.published(), second.metrics.published()), (200, 0));
+    // It would have an hour left.
+    first.stop().await;
+    second.until_leads(true).await;
+    commit(&shop, vec![message("k", 200)], WakeUp::default()).await;
+    let records = records_until(&broker, |records| records.len() == 201);
+    assert_in_order(&records);
+    assert_eq!(distinct(&records), 201, "once each");
+    second.stop().await;
+}
+
+async fn a_relay_that_died_is_followed_when_its_lease_is_over(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let mut number = 0;
+    let mut relay = start(&shop, &broker, "500ms");
+    for _ in 0..3 {
+        relay.until_leads(true).await;
+        let next = start(&shop, &broker, "500ms");
+        let rows = (number..number + 300).map(|n| message(&format!("key {}", n % 20), n)).collect();
+        number += 300;
+        commit(&shop, rows, WakeUp::default()).await;
+        // With a batch read, or sent, or acknowledged: wherever it is.
+        relay.die().await;
+        relay = next;
+    }
+    let records = records_until(&broker, |records| distinct(records) == number);
+    assert_in_order(&records);
+    until_outbox_has(&shop, 0).await;
+    relay.stop().await;
+}
+
+async fn two_relays_at_once_keep_the_order_of_each_key(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let first = start(&shop, &broker, "1h");
+    first.until_leads(true).await;
+    // The first does not ask again for a third of an hour, so both publish.
+    shop.execute(NOBODY).await;
+    let second = start(&shop, &broker, "1h");
+    second.until_leads(true).await;
+    commit_many(&shop, 1000, 20).await;
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| distinct(records) == 1000);
+    assert_in_order(&records);
+    assert!(first.metrics.published() > 0 && second.metrics.published() > 0, "both have published");
+    first.die().await;
+    second.stop().await;
+}
+
+async fn a_relay_that_cannot_renew_its_lease_stands_by_without_alarms(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = start(&shop, &broker, "1s");
+    relay.until_leads(true).await;
+    let too_large = sized("bad", 0, 2_000_000);
+    commit(&shop, vec![too_large], WakeUp::default()).await;
+    while relay.alarms.active().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    shop.execute("UPDATE relay_lease SET holder = gen_random_uuid(), until = 'infinity'").await;
+    relay.until_leads(false).await;
+    assert_eq!(relay.alarms.active().len(), 0, "they are those of who publishes");
+    commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
+    shop.execute(NOBODY).await;
+    records_until(&broker, |records| records.len() == 1);
+    relay.stop().await;
+}

@@ -1,0 +1,28 @@
+//! Requests as buyers make them, and what they leave behind.
+
+use crate::rig::Shop;
+use order_service::checkout::request::OrderRequest;
+use order_service::domain::ids::{CouponId, ProductId, UserId};
+use order_service::domain::order::{Basket, OrderItem};
+
+pub(crate) fn request(user: i64, key: &str, items: &[(i64, u32)], coupon: Option<i64>) -> OrderRequest {
+    let item = |&(product_id, quantity): &_| OrderItem { product_id: ProductId(product_id), quantity };
+    OrderRequest {
+        basket: Basket {
+            user_id: UserId(user),
+            items: items.iter().map(item).collect(),
+            coupon_id: coupon.map(CouponId),
+        },
+        key: key.to_owned(),
+        trace: None,
+    }
+}
+
+/// Orders, lines and events.
+pub(crate) async fn rows(shop: &Shop) -> (i64, i64, i64) {
+    (
+        shop.number("SELECT count(*) FROM orders").await,
+        shop.number("SELECT count(*) FROM order_line").await,
+        shop.number("SELECT count(*) FROM outbox").await,
+    )
+}
