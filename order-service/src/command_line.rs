@@ -22,7 +22,7 @@ use service_chassis::exit;
 use service_chassis::health_check::HealthCheckError;
 use service_chassis::settings::SettingsError;
 use service_chassis::stop::{StopSignal, StopSignals};
-use service_chassis::telemetry::{self, TelemetryError};
+use service_chassis::telemetry::{self, BufferedLogs, LogSettings, TelemetryError};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -124,7 +124,7 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
         return check_health(*arguments, &loaded.settings.management, &loaded.report)
             .map_err(ProgramError::Health);
     }
-    telemetry::init(&loaded.settings.log).map_err(ProgramError::Telemetry)?;
+    let _buffered = start_logs(&command, &loaded.settings.log).map_err(ProgramError::Telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(loaded.settings.http.workers)
         .enable_all()
@@ -134,6 +134,14 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
     // What still runs is a look at a Kafka or a database that does not answer, which nobody waits for any more.
     runtime.shutdown_background();
     ended
+}
+
+/// The service writes a line for each order, which would cost a fifth of what an order costs if somebody waited for it.
+fn start_logs(command: &Command, settings: &LogSettings) -> Result<Option<BufferedLogs>, TelemetryError> {
+    match command {
+        Command::Serve => telemetry::init_buffered(settings).map(Some),
+        _ => telemetry::init(settings).map(|()| None),
+    }
 }
 
 async fn execute(command: Command, settings: Settings) -> Result<(), ProgramError> {

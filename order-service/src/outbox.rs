@@ -1,7 +1,7 @@
 //! # Outbox
 //!
-//! What was committed and must become an event: [`message`] is the row, [`wake_up`] the signal after COMMIT,
-//! [`relay`] the one publisher, [`lease`] whether it is this instance's turn, [`scan_floor`] where its reads begin, [`in_flight`] what it has sent and not yet seen acknowledged, [`parked_rows`] what waits for its partition, [`failed_rows`] what was refused,
+//! What was committed and must become an event: [`message`] is the row, [`message_headers`] its headers, [`wake_up`] the signal after COMMIT,
+//! [`relay`] the one publisher, [`lease`] whether it is this instance's turn, [`scan_floor`] where its reads begin, [`in_flight`] what it has sent and not yet seen acknowledged, [`parked_rows`] what waits for its partition, [`failed_rows`] what was refused, [`pace`] how fast a backlog goes,
 //! [`backlog`] what an operator sees of it, [`delay_alarm`] what wakes him, [`republication`] writes rows of stored orders again.
 
 pub mod backlog;
@@ -10,6 +10,8 @@ pub mod failed_rows;
 pub mod in_flight;
 pub mod lease;
 pub mod message;
+pub mod message_headers;
+pub mod pace;
 pub mod parked_rows;
 pub mod relay;
 pub mod relay_metrics;

@@ -48,7 +48,7 @@ const TWO_WORKERS: Setting = Setting { desk_workers: Some("2"), ..USUAL };
 
 /// Measures what the options name and publishes it.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    let bench = Bench { servers: Servers::start().await?, options: options.clone() };
+    let bench = Bench { servers: Servers::start(&options.kafka).await?, options: options.clone() };
     bench.introduce()?;
     let measured = bench.measure().await;
     bench.servers.stop().await;
@@ -60,10 +60,11 @@ impl Bench {
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
         say(&format!(
             "checkout: {} rounds of {} s; {processors} processors for everything; PostgreSQL {}, fsync on; \
-             broker: librdkafka's mock cluster in a process of its own",
+             broker: {}",
             self.options.rounds,
             self.options.window().as_secs(),
             self.servers.postgres.version(),
+            self.servers.broker.name(),
         ))?;
         if self.options.smoke {
             say("a smoke run: it shows that everything runs, and its figures mean nothing")?;
@@ -117,8 +118,8 @@ impl Bench {
     }
 
     fn watched(&self, service: &Service) -> Watched {
-        let (postgres, broker) = (self.servers.postgres.id(), self.servers.broker.id());
-        Watched { service: Some(service.id()), postgres, broker }
+        let (postgres, brokers) = (self.servers.postgres.id(), self.servers.broker.ids());
+        Watched { service: Some(service.id()), postgres, brokers }
     }
 
     /// A new database, a new order-service, this load, and both gone again.
@@ -129,13 +130,15 @@ impl Bench {
             if setting.broker_frozen {
                 // In the middle of publishing: the producer is connected and has events under way.
                 tokio::time::sleep(plan.warm_up / 2).await;
-                self.servers.broker.freeze();
+                return self.servers.broker.freeze();
             }
+            Ok(())
         };
         let driving = load::drive(service.address, plan, self.watched(&service));
-        let (load, ()) = tokio::join!(driving, freezing);
-        self.servers.broker.thaw();
+        let (load, frozen) = tokio::join!(driving, freezing);
+        self.servers.broker.thaw()?;
         service.kill().await;
+        frozen?;
         load
     }
 }

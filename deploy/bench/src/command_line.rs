@@ -25,6 +25,17 @@ enum Benchmark {
     Relay(RelayOptions),
 }
 
+/// Which Kafka the events go to.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KafkaOptions {
+    /// Real brokers, HOST:PORT,...; without it, a mock cluster in memory
+    #[arg(long)]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The process of a real broker, which is frozen where a measure wants it, and whose time is told; may be given again
+    #[arg(long, requires = "bootstrap_servers")]
+    pub(crate) broker_process: Vec<i32>,
+}
+
 /// How much to publish, and what of it to measure.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RelayOptions {
@@ -34,9 +45,19 @@ pub(crate) struct RelayOptions {
     /// The backlog
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rows: u64,
+    /// A setting of order-service that is not its default, RELAY__BACKLOG_RATE=unlimited for example; may be given again
+    #[arg(long, value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaOptions,
     /// Only this measure; may be given again for others
     #[arg(long, value_enum)]
     only: Vec<RelayMeasure>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl RelayOptions {
@@ -61,6 +82,8 @@ pub(crate) struct Options {
     /// Only shows that everything runs: one round, one second, few connections. Its figures mean nothing
     #[arg(long)]
     pub(crate) smoke: bool,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaOptions,
 }
 
 /// What can be measured alone.

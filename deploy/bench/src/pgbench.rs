@@ -61,7 +61,7 @@ pub(crate) async fn run(
         .arg(script)
         .arg(shop.url())
         .env("LC_ALL", "C");
-    let watched = Watched { service: None, postgres: servers.postgres.id(), broker: servers.broker.id() };
+    let watched = Watched { service: None, postgres: servers.postgres.id(), brokers: servers.broker.ids() };
     let reading = Reading::take(watched);
     let (status, printed) = tokio::task::spawn_blocking(move || child_process::run(&mut command)).await??;
     let usage = reading.since();

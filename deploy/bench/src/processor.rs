@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Whose processor time is looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Watched {
     /// order-service; none while the baseline runs.
     pub(crate) service: Option<i32>,
     /// PostgreSQL's postmaster; its children count too.
     pub(crate) postgres: i32,
-    /// The broker in memory.
-    pub(crate) broker: i32,
+    /// The brokers, as far as their processes are known.
+    pub(crate) brokers: Vec<i32>,
 }
 
 /// Processors in use, on average: 1.0 is one processor all the time.
@@ -47,14 +47,14 @@ impl Reading {
             service: watched.service.map_or(0.0, |id| ticks(id, Children::No)),
             postgres: ticks(watched.postgres, Children::Ended) + running_children(watched.postgres),
             driver: ticks(std::process::id().cast_signed(), Children::Ended),
-            broker: ticks(watched.broker, Children::No),
+            broker: watched.brokers.iter().map(|id| ticks(*id, Children::No)).sum(),
         };
         Self { at: Instant::now(), watched, used }
     }
 
     /// What was used since then.
     pub(crate) fn since(&self) -> Usage {
-        let now = Self::take(self.watched);
+        let now = Self::take(self.watched.clone());
         let seconds = now.at.duration_since(self.at).max(Duration::from_millis(1)).as_secs_f64();
         let rate = |now: f64, then: f64| (now - then).max(0.0) / TICKS_PER_SECOND / seconds;
         Usage {

@@ -3,11 +3,16 @@
 //! Logs on standard output: lines for a person, or one JSON object a line for a machine. A line's time is UTC.
 //! Colours appear only on a terminal, and never where `NO_COLOR` asks for none.
 //!
+//! [`init`] writes each line before the code that logs it goes on. [`init_buffered`] hands lines to a thread, which writes
+//! what has gathered at once: a process that is killed loses the last of them, so it is only for lines that
+//! nothing rests on.
+//!
 //! The level is checked when the settings are loaded, so that `settings` finds a wrong one as well as `serve`.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::{Deserialize, Deserializer, de};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -50,13 +55,48 @@ pub enum TelemetryError {
     AlreadySetUp(#[source] TryInitError),
 }
 
-/// Sets up this process's logs, once.
+/// How many lines may wait to be written. Whoever logs the next one waits, so that none is lost while the process lives.
+const MOST_WAITING_LINES: usize = 4096;
+
+/// Writes the lines that wait when it is dropped.
+#[must_use = "lines that wait are written when it is dropped"]
+pub struct BufferedLogs(#[expect(dead_code, reason = "only its end matters")] WorkerGuard);
+
+/// Sets up this process's logs, once. A line is written when the call that logs it returns.
+///
+/// # Errors
+/// [`TelemetryError`].
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
+    init_with(settings, io::stdout)
+}
+
+/// The same with lines that a thread writes.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn init_buffered(settings: &LogSettings) -> Result<BufferedLogs, TelemetryError> {
+    let (writer, guard) = buffered(io::stdout());
+    init_with(settings, writer)?;
+    Ok(BufferedLogs(guard))
+}
+
+fn buffered(output: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(false)
+        .buffered_lines_limit(MOST_WAITING_LINES)
+        .thread_name("logs")
+        .finish(BufWriter::new(output))
+}
+
+fn init_with<W>(settings: &LogSettings, writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     let filter = directives(&settings.level)
         .map_err(|reason| TelemetryError::Level { level: settings.level.clone(), reason })?;
     let colours = settings.format == LogFormat::Text && colours_are_welcome();
     tracing_subscriber::registry()
-        .with(lines(settings.format, io::stdout, colours))
+        .with(lines(settings.format, writer, colours))
         // For all of it, not `with_filter` for this layer: a disabled record of the `log` crate, such as
         // librdkafka's, would leave that filter's mark behind, and the thread's next event would be lost.
         .with(filter)
@@ -99,9 +139,13 @@ fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error>
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::mpsc::{self, Sender};
+    use std::time::Duration;
+
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::{LogFormat, lines};
+    use super::{LogFormat, MOST_WAITING_LINES, buffered, lines};
     use crate::captured_lines::CapturedLines;
 
     const MESSAGE: &str = "consume message=OrderCompletedMessage(occurredAt=2025-05-29T01:43, orderId=15)";
@@ -132,5 +176,40 @@ mod tests {
         assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &MESSAGE.into()));
         assert_eq!(line["order.id"], 15);
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+
+    /// Tells what was written.
+    struct Told(Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_buffered_line_is_written_without_another_and_all_are_at_the_end() {
+        const LINES: usize = 3 * MOST_WAITING_LINES;
+        let (sender, written) = mpsc::channel();
+        let (writer, guard) = buffered(Told(sender));
+        let subscriber = tracing_subscriber::registry().with(lines(LogFormat::Json, writer, false));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("the first");
+            let line = written.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert!(String::from_utf8(line).unwrap().contains("the first"));
+            for _ in 0..LINES {
+                tracing::info!(order.id = 15, "{MESSAGE}");
+            }
+        });
+        drop(guard);
+        let bytes: Vec<u8> = written.try_iter().flatten().collect();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), LINES);
+        assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')));
     }
 }

@@ -126,7 +126,7 @@ pub(super) async fn run(
 ) -> Result<(), OutboxCommandError> {
     let database = Database::new(settings)?;
     migrations::check(&database).await?;
-    let session = database.session().await?;
+    let mut session = database.session().await?;
     match command {
         OutboxCommand::Status(form) => {
             let status = outbox_status::read(&session).await?;
@@ -137,7 +137,7 @@ pub(super) async fn run(
             if form.json { json(&rows) } else { write(&row_lines(&rows)) }
         }
         OutboxCommand::Quarantine(QuarantineCommand::Release(keys)) => {
-            let released = quarantine::release(&session, &keys.selection()).await?;
+            let released = quarantine::release(&mut session, &keys.selection()).await?;
             done(released, "released: the instance that publishes will send them, in the order of their keys")
         }
         OutboxCommand::Quarantine(QuarantineCommand::Discard { which, yes }) => {

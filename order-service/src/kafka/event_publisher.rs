@@ -100,12 +100,9 @@ impl EventPublisher {
         let opaque = usize::try_from(pending.seq).map_err(|_| {
             SendError::Refused(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidArgument))
         })?;
-        let headers = message
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+        let headers = message.headers.fold(OwnedHeaders::new(), |headers, key, value| {
+            headers.insert(Header { key, value: Some(value) })
+        });
         let record = BaseRecord::with_opaque_to(&message.topic, opaque)
             .key(&message.key)
             .payload(&message.payload)

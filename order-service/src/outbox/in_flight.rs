@@ -1,25 +1,35 @@
 //! # In flight
 //!
-//! What the relay has sent and not yet seen acknowledged. It answers one question: *may this row be sent now?*
-//! At most one event of a key is on its way, so first deliveries of a key arrive in the order of their commits;
-//! rows and bytes are bounded, so that an unreachable Kafka costs a fixed amount of memory.
+//! What the relay has taken on and not yet deleted. It answers two questions: *may this row be taken on now?* and *which
+//! acknowledgements are overdue?* At most one event of a key is in flight, so first deliveries of a key arrive in the order of
+//! their commits; rows and bytes that are not acknowledged are bounded, so that an unreachable Kafka costs a fixed amount of
+//! memory.
 //!
-//! Pure data: no clock, no Kafka handle, no lock.
+//! ```text
+//! start ── handed ── acknowledged ── finish (its row is deleted, or it must be read again)
+//! ```
+//!
+//! Pure data: the time is passed in, no Kafka handle, no lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
 
-/// Whether a row may be sent.
+/// So many entries more than needed are no matter.
+const FEW: usize = 64;
+
+/// Whether a row may be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Yes.
     Granted,
-    /// An earlier event of its key is not acknowledged yet.
+    /// An earlier event of its key is in flight.
     KeyBusy,
-    /// As much as is allowed is on its way.
+    /// As much as is allowed waits for its acknowledgement.
     Full,
 }
 
-/// The most that may be on its way.
+/// The most that may wait for its acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Events.
@@ -28,109 +38,184 @@ pub struct Bound {
     pub bytes: usize,
 }
 
-#[derive(Debug)]
-struct Sent {
-    key: String,
-    bytes: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Started,
+    Handed(Instant),
+    Acknowledged,
 }
 
-/// The events that are on their way.
+#[derive(Debug)]
+struct Event {
+    key: Arc<str>,
+    bytes: usize,
+    stage: Stage,
+}
+
+/// The events that are in flight.
 #[derive(Debug)]
 pub struct InFlight {
     bound: Bound,
-    sent: HashMap<i64, Sent>,
-    keys: HashSet<String>,
-    bytes: usize,
+    events: HashMap<i64, Event>,
+    keys: HashSet<Arc<str>>,
+    /// When each was handed to the producer, in that order. Entries whose event is not on its way any more are left for a
+    /// while.
+    handed: VecDeque<(Instant, i64)>,
+    awaited: usize,
+    awaited_bytes: usize,
 }
 
 impl InFlight {
-    /// Nothing is on its way.
+    /// Nothing is in flight.
     pub fn new(bound: Bound) -> Self {
-        Self { bound, sent: HashMap::new(), keys: HashSet::new(), bytes: 0 }
+        Self {
+            bound,
+            events: HashMap::new(),
+            keys: HashSet::new(),
+            handed: VecDeque::new(),
+            awaited: 0,
+            awaited_bytes: 0,
+        }
     }
 
-    /// Whether a row with this key may be sent now. One event is always allowed, whatever its size.
+    /// Whether a row with this key may be taken on. One event is always allowed, whatever its size.
     pub fn admit(&self, key: &str, bytes: usize) -> Admission {
         if self.keys.contains(key) {
             Admission::KeyBusy
-        } else if self.is_full() || (!self.sent.is_empty() && self.bytes + bytes > self.bound.bytes) {
+        } else if self.is_full() || (self.awaited > 0 && self.awaited_bytes + bytes > self.bound.bytes) {
             Admission::Full
         } else {
             Admission::Granted
         }
     }
 
-    /// The row was sent.
+    /// The row is taken on.
     pub fn start(&mut self, seq: i64, key: &str, bytes: usize) {
-        self.bytes += bytes;
-        self.keys.insert(key.to_owned());
-        self.sent.insert(seq, Sent { key: key.to_owned(), bytes });
+        self.awaited += 1;
+        self.awaited_bytes += bytes;
+        let key: Arc<str> = Arc::from(key);
+        self.keys.insert(key.clone());
+        self.events.insert(seq, Event { key, bytes, stage: Stage::Started });
     }
 
-    /// The row was acknowledged or refused; its key may be sent again. A row that is not on its way is ignored.
-    pub fn finish(&mut self, seq: i64) {
-        if let Some(Sent { key, bytes }) = self.sent.remove(&seq) {
-            self.keys.remove(&key);
-            self.bytes -= bytes;
+    /// The producer has it.
+    pub fn handed(&mut self, seq: i64, now: Instant) {
+        if let Some(event) = self.events.get_mut(&seq) {
+            event.stage = Stage::Handed(now);
+            self.handed.push_back((now, seq));
+        }
+        if self.handed.len() > 2 * self.events.len() + FEW {
+            let events = &self.events;
+            self.handed.retain(|entry| is_on_its_way(events, *entry));
         }
     }
 
-    /// The rows that are on their way.
+    /// Kafka has it. Its key stays busy until its row is deleted: the row would else be read, and sent, a second time.
+    pub fn acknowledged(&mut self, seq: i64) {
+        if let Some(event) = self.events.get_mut(&seq)
+            && event.stage != Stage::Acknowledged
+        {
+            event.stage = Stage::Acknowledged;
+            self.awaited -= 1;
+            self.awaited_bytes -= event.bytes;
+        }
+        while let Some(front) = self.handed.front()
+            && !is_on_its_way(&self.events, *front)
+        {
+            self.handed.pop_front();
+        }
+    }
+
+    /// Its row is gone, or must be read again; its key may be sent again. A row that is not in flight is ignored.
+    pub fn finish(&mut self, seq: i64) {
+        self.acknowledged(seq);
+        if let Some(event) = self.events.remove(&seq) {
+            self.keys.remove(&event.key);
+        }
+    }
+
+    /// The rows in flight.
     pub fn seqs(&self) -> Vec<i64> {
         self.seqs_above(i64::MIN)
     }
 
     /// Those of a higher seq than this.
     pub fn seqs_above(&self, floor: i64) -> Vec<i64> {
-        self.sent.keys().copied().filter(|seq| *seq > floor).collect()
+        self.events.keys().copied().filter(|seq| *seq > floor).collect()
     }
 
-    /// The key of a row that is on its way.
+    /// The key of a row in flight.
     pub fn key_of(&self, seq: i64) -> Option<&str> {
-        self.sent.get(&seq).map(|sent| sent.key.as_str())
+        self.events.get(&seq).map(|event| &*event.key)
     }
 
-    /// The keys of the rows that are on their way, each with its row.
-    pub fn keys(&self) -> impl Iterator<Item = (i64, &str)> {
-        self.sent.iter().map(|(seq, sent)| (*seq, sent.key.as_str()))
+    /// The rows that the producer has and whose acknowledgement is awaited, each with its key.
+    pub fn on_their_way(&self) -> impl Iterator<Item = (i64, &str)> {
+        let handed = self.events.iter().filter(|(_, event)| matches!(event.stage, Stage::Handed(_)));
+        handed.map(|(seq, event)| (*seq, &*event.key))
     }
 
-    /// How many are on their way.
-    pub fn len(&self) -> usize {
-        self.sent.len()
+    /// The keys of those that the producer has since before `time`.
+    pub fn handed_before(&self, time: Instant) -> impl Iterator<Item = &str> {
+        let handed = self.handed.iter().take_while(move |(at, _)| *at < time);
+        handed.filter(|entry| is_on_its_way(&self.events, **entry)).filter_map(|(_, seq)| self.key_of(*seq))
     }
 
-    /// Whether nothing is on its way.
+    /// How many wait for their acknowledgement.
+    pub fn awaited(&self) -> usize {
+        self.awaited
+    }
+
+    /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+        self.events.is_empty()
     }
 
-    /// Whether nothing more may be sent.
+    /// Whether nothing more may be taken on.
     pub fn is_full(&self) -> bool {
-        self.sent.len() >= self.bound.events || self.bytes >= self.bound.bytes
+        self.awaited >= self.bound.events || self.awaited_bytes >= self.bound.bytes
+    }
+
+    /// Whether at most half of what is allowed waits for its acknowledgement.
+    pub fn is_half_empty(&self) -> bool {
+        self.awaited * 2 <= self.bound.events && self.awaited_bytes * 2 <= self.bound.bytes
+    }
+
+    /// How many more events may be taken on.
+    pub fn room(&self) -> usize {
+        self.bound.events.saturating_sub(self.awaited)
     }
 
     /// Forgets all but these: the producer that had them is gone, their rows are still in the table.
     pub fn retain(&mut self, seqs: &[i64]) {
         let kept: HashSet<i64> = seqs.iter().copied().collect();
-        let gone: Vec<i64> = self.sent.keys().filter(|seq| !kept.contains(seq)).copied().collect();
+        let gone: Vec<i64> = self.events.keys().filter(|seq| !kept.contains(seq)).copied().collect();
         for seq in gone {
             self.finish(seq);
         }
     }
 }
 
+/// Whether the event still waits for its acknowledgement since that time.
+fn is_on_its_way(events: &HashMap<i64, Event>, (at, seq): (Instant, i64)) -> bool {
+    events.get(&seq).is_some_and(|event| event.stage == Stage::Handed(at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
 
     #[test]
-    fn a_key_waits_for_its_earlier_event_and_others_do_not() {
+    fn a_key_waits_until_the_row_of_its_earlier_event_is_gone_and_others_do_not() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
         in_flight.start(1, "a", 10);
         assert_eq!(in_flight.admit("a", 10), Admission::KeyBusy);
         assert_eq!(in_flight.admit("b", 10), Admission::Granted);
+        in_flight.acknowledged(1);
+        assert_eq!(in_flight.admit("a", 10), Admission::KeyBusy);
         in_flight.finish(1);
         assert_eq!(in_flight.admit("a", 10), Admission::Granted);
     }
@@ -141,32 +226,112 @@ mod tests {
         assert_eq!(in_flight.admit("a", 500), Admission::Granted);
         in_flight.start(1, "a", 500);
         assert_eq!(in_flight.admit("b", 1), Admission::Full);
+        in_flight.acknowledged(1);
+        assert_eq!(in_flight.admit("b", 1), Admission::Granted);
+    }
+
+    #[test]
+    fn overdue_is_what_was_handed_before_and_not_acknowledged() {
+        let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        for (seq, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+            in_flight.start(seq, key, 1);
+        }
+        in_flight.handed(2, at(10));
+        in_flight.handed(1, at(20));
+        in_flight.handed(4, at(30));
+        let overdue = |in_flight: &InFlight, millis| {
+            in_flight.handed_before(at(millis)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(overdue(&in_flight, 10), Vec::<String>::new());
+        assert_eq!(overdue(&in_flight, 30), ["b", "a"]);
+        in_flight.acknowledged(1);
+        assert_eq!(overdue(&in_flight, 31), ["b", "d"]);
+        in_flight.finish(2);
+        assert_eq!(overdue(&in_flight, 31), ["d"]);
+        assert_eq!(in_flight.on_their_way().collect::<Vec<_>>(), [(4, "d")]);
+    }
+
+    #[test]
+    fn one_that_is_never_acknowledged_costs_no_memory_for_those_behind_it() {
+        let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
+        let now = Instant::now();
+        in_flight.start(0, "stuck", 1);
+        in_flight.handed(0, now);
+        for seq in 1..10_000 {
+            in_flight.start(seq, "moving", 1);
+            in_flight.handed(seq, now);
+            in_flight.finish(seq);
+        }
+        assert!(in_flight.handed.len() <= FEW + 4, "{}", in_flight.handed.len());
+        assert_eq!(in_flight.handed_before(now + Duration::from_secs(1)).collect::<Vec<_>>(), ["stuck"]);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Read,
+        Hand,
+        Acknowledge,
+        Finish,
     }
 
     proptest! {
-        /// Any sequence of reads and acknowledgements: never two of a key, never beyond the bound.
+        /// Any sequence of reads, acknowledgements, deletes and refusals: never two of a key, never beyond the bound.
         #[test]
         fn never_two_of_a_key_and_never_beyond_the_bound(
-            steps in prop::collection::vec((0..6_u8, 1..50_usize, any::<bool>()), 0..200),
+            steps in prop::collection::vec(
+                (
+                    prop::sample::select(vec![Step::Read, Step::Hand, Step::Acknowledge, Step::Finish]),
+                    0..6_u8,
+                    1..50_usize,
+                    any::<prop::sample::Index>(),
+                ),
+                0..300,
+            ),
         ) {
             let bound = Bound { events: 4, bytes: 100 };
             let mut in_flight = InFlight::new(bound);
-            let mut model: Vec<(i64, String, usize)> = Vec::new();
-            for (seq, (key, bytes, finish)) in (0_i64..).zip(steps) {
-                let key = key.to_string();
-                if in_flight.admit(&key, bytes) == Admission::Granted {
-                    prop_assert!(model.iter().all(|(_, other, _)| *other != key));
-                    in_flight.start(seq, &key, bytes);
-                    model.push((seq, key, bytes));
+            // By seq: key, bytes, whether handed, whether acknowledged.
+            let mut model: BTreeMap<i64, (String, usize, bool, bool)> = BTreeMap::new();
+            let now = Instant::now();
+            for (seq, (step, key, bytes, index)) in (0_i64..).zip(steps) {
+                let chosen = (!model.is_empty()).then(|| *index.get(&model.keys().copied().collect::<Vec<_>>()));
+                match (step, chosen) {
+                    (Step::Read, _) => {
+                        let key = key.to_string();
+                        if in_flight.admit(&key, bytes) == Admission::Granted {
+                            prop_assert!(model.values().all(|(other, ..)| *other != key));
+                            in_flight.start(seq, &key, bytes);
+                            model.insert(seq, (key, bytes, false, false));
+                        }
+                    }
+                    (Step::Hand, Some(chosen)) if !model[&chosen].2 && !model[&chosen].3 => {
+                        in_flight.handed(chosen, now);
+                        model.get_mut(&chosen).unwrap().2 = true;
+                    }
+                    (Step::Acknowledge, Some(chosen)) => {
+                        in_flight.acknowledged(chosen);
+                        model.get_mut(&chosen).unwrap().3 = true;
+                    }
+                    (Step::Finish, Some(chosen)) => {
+                        in_flight.finish(chosen);
+                        model.remove(&chosen);
+                    }
+                    _ => {}
                 }
-                if finish && !model.is_empty() {
-                    in_flight.finish(model.remove(0).0);
-                }
-                let total: usize = model.iter().map(|(_, _, bytes)| bytes).sum();
-                prop_assert_eq!(in_flight.len(), model.len());
-                prop_assert!(model.len() <= bound.events && (total <= bound.bytes || model.len() == 1));
+                let awaited: Vec<usize> = model.values().filter(|event| !event.3).map(|event| event.1).collect();
+                let total: usize = awaited.iter().sum();
+                prop_assert_eq!(in_flight.awaited(), awaited.len());
+                prop_assert!(awaited.len() <= bound.events && (total <= bound.bytes || awaited.len() == 1));
+                let mut on_their_way: Vec<i64> = in_flight.on_their_way().map(|(seq, _)| seq).collect();
+                on_their_way.sort_unstable();
+                let expected: Vec<i64> =
+                    model.iter().filter(|(_, event)| event.2 && !event.3).map(|(seq, _)| *seq).collect();
+                prop_assert_eq!(on_their_way, expected.clone());
+                prop_assert_eq!(in_flight.handed_before(now + Duration::from_nanos(1)).count(), expected.len());
             }
-            for (seq, _, _) in model {
+            for seq in model.into_keys() {
                 in_flight.finish(seq);
             }
             prop_assert!(in_flight.is_empty() && in_flight.admit("0", 100) == Admission::Granted);

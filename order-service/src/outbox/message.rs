@@ -4,9 +4,9 @@
 //! that it could be made again.
 
 use crate::domain::order::CompletedOrder;
+use crate::outbox::message_headers::MessageHeaders;
 use shared_messages::headers::{EventHeaders, EventType, TraceContext};
 use shared_messages::{EncodeError, OccurredAt, OrderCompletedMessage, OrderDetails, OrderLine, topics};
-use std::collections::BTreeMap;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub struct OutboxMessage {
     /// The record's value, JSON.
     pub payload: String,
     /// The record's headers.
-    pub headers: BTreeMap<String, String>,
+    pub headers: MessageHeaders,
 }
 
 /// A message as the relay reads it.
@@ -103,7 +103,7 @@ pub fn order_completed(
         key: topics::record_key(order.id.0),
         event_id: order.event_id,
         payload: String::from_utf8(json).map_err(|error| failed(error.to_string()))?,
-        headers: headers.to_pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        headers: MessageHeaders::of(headers.to_pairs()),
     })
 }
 
@@ -140,7 +140,7 @@ mod tests {
                 event_id: Uuid::max(),
             };
             let message = order_completed(&order, "order-completed", trace.clone()).unwrap();
-            let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let headers = message.headers.fold(0, |bytes, name, value| bytes + name.len() + value.len());
             let bytes = message.payload.len() + message.key.len() + headers;
             assert!(bytes + 200 <= largest_event(lines), "{lines} lines: {bytes}");
         }

@@ -4,10 +4,15 @@
 //! acknowledgements and deletes exactly the rows that were acknowledged.
 //!
 //! *First deliveries of a key are in the order of their commits* by two rules: the next event of a key is sent
-//! only after the previous one was acknowledged ([`super::in_flight`]), and a row that could not be sent holds
-//! back the later rows of its key; a row is deleted only by its exact seq
+//! only after the previous one was acknowledged and its row deleted ([`super::in_flight`]), and a row that could not be sent
+//! holds back the later rows of its key; a row is deleted only by its exact seq
 //! and only after its acknowledgement. Nothing else is remembered: whatever happens to this process, the rows
 //! that are still there are what must still be published. The price is a repeat, never a loss.
+//!
+//! **A backlog** is published as fast as database and producer go: as long as reads come back full, the next read (with
+//! the delete of what was acknowledged, one round trip) is on the wire before what was read is handed to the producer, and
+//! acknowledgements are taken when they come ([`RelaySettings::max_in_flight`] bounds what is awaited). Without a
+//! backlog, a cycle waits for its acknowledgements, so that what is committed meanwhile gathers to one read and one delete.
 //!
 //! An event that is not acknowledged within [`RelaySettings::straggler_after`] stays on its way and holds up
 //! only its own partition (`a_leaderless_partition_holds_up_only_its_own_keys`); but the cycle that sent it waits that long, so what is committed meanwhile is late by up to
@@ -34,6 +39,7 @@ pub use self::quarantining::OUTBOX_QUARANTINED;
 use super::failed_rows::FailedRows;
 use super::in_flight::{Bound, InFlight};
 use super::lease::Lease;
+use super::pace::Pace;
 use super::parked_rows::ParkedRows;
 use super::relay_metrics::RelayMetrics;
 use super::scan_floor::ScanFloor;
@@ -42,6 +48,7 @@ use crate::kafka::event_publisher::{
     Delivery, EventPublisher, PublisherError, refused_for_good, told_with_cure,
 };
 use crate::kafka::topic_partitions::TopicPartitions;
+use crate::outbox::message::PendingMessage;
 use crate::settings::{KafkaSettings, RelaySettings};
 use crate::storage::Session;
 use crate::storage::database::{Database, ReconnectPauses, reconnect_pauses};
@@ -50,7 +57,9 @@ use crate::storage::outbox::{self, BatchLimit, Unread};
 use crate::storage::relay_lease::Claim;
 use service_chassis::alarms::Alarms;
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, sleep_until};
@@ -69,6 +78,32 @@ pub const OUTBOX_REFUSED: &str = "outbox-refused";
 const SHARE_OF_FUTILE_READS: u32 = 10;
 /// What a read takes while a partition has a straggler: one part in so many of what it else may.
 const SHARE_BESIDE_STRAGGLERS: i64 = 10;
+
+/// How many deliveries are taken at a time.
+const MOST_DELIVERIES: usize = 1000;
+
+/// What a cycle waits for.
+enum Awaited {
+    /// The deliveries of these rows. What an earlier cycle left behind is not waited for.
+    These(HashSet<i64>),
+    /// Room for more.
+    Room,
+}
+
+impl Awaited {
+    fn came(&mut self, seq: i64) {
+        if let Self::These(seqs) = self {
+            seqs.remove(&seq);
+        }
+    }
+
+    fn is_there(&self, in_flight: &InFlight) -> bool {
+        match self {
+            Self::These(seqs) => seqs.is_empty(),
+            Self::Room => in_flight.is_half_empty(),
+        }
+    }
+}
 
 /// What the relay shares with others.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +132,7 @@ pub struct Relay {
     /// How often rows have come back from below the floor, when that was last asked.
     rescans: Option<i64>,
     next_look_at_floor: Instant,
+    deleted_since_look: usize,
     turn: Turn,
     held: Held,
     publisher: Arc<EventPublisher>,
@@ -108,6 +144,7 @@ pub struct Relay {
     /// Set by a read that found only rows to park, until something is acknowledged.
     read_again_at: Option<Instant>,
     failed: FailedRows,
+    pace: Pace,
     replacements: Replacements,
     /// Acknowledged, but not deleted yet; they count as in flight until they are.
     acknowledged: Vec<i64>,
@@ -127,6 +164,7 @@ impl Relay {
         let bound = Bound { events: settings.max_in_flight, bytes: settings.max_in_flight_bytes };
         let in_flight = InFlight::new(bound);
         let claim = leading::claim(settings.lease);
+        let pace = Pace::new(settings.backlog_rate.events_per_second());
         Ok(Self {
             database,
             kafka,
@@ -139,6 +177,7 @@ impl Relay {
             floor: ScanFloor::default(),
             rescans: None,
             next_look_at_floor: Instant::now(),
+            deleted_since_look: 0,
             turn: Turn::default(),
             held: Held::default(),
             publisher,
@@ -148,6 +187,7 @@ impl Relay {
             parked: ParkedRows::default(),
             read_again_at: None,
             failed: FailedRows::default(),
+            pace,
             replacements: Replacements::default(),
             acknowledged: Vec::new(),
         })
@@ -212,6 +252,11 @@ impl Relay {
             self.replace_publisher_if_it_failed().await;
             if is_idle {
                 self.rest(stop).await;
+            } else if let Some(next_read) = self.pace.next_read() {
+                tokio::select! {
+                    () = sleep_until(next_read.into()) => {}
+                    () = stop.cancelled() => {}
+                }
             }
         }
         Ok(())
@@ -219,47 +264,94 @@ impl Relay {
 
     /// Deletes what was acknowledged, reads, sends, and waits; whether there was nothing to do.
     ///
-    /// The delete and the read are one round trip. What was acknowledged counts as in flight until its row is gone, so a
-    /// key's next event is not sent before that: its row would else be read, and sent, a second time.
+    /// What was acknowledged counts as in flight until its row is gone, so a key's next event is not sent before that: its
+    /// row would else be read, and sent, a second time.
     async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
-        let busy = self.partitions_with_stragglers();
-        let mut sent = self.send_parked(&busy);
         let began = Instant::now();
-        let reads = !self.in_flight.is_full() && self.read_again_at.is_none_or(|at| began >= at);
-        if reads {
-            let floor = self.floor.get();
-            let in_flight = self.in_flight.seqs_above(floor);
-            let limit = self.read_limit(&busy);
-            let deleted = outbox::delete(session, &self.acknowledged);
-            let read = outbox::pending(session, Unread { above: floor, but: &in_flight }, limit);
-            let both = async { tokio::try_join!(deleted, read) };
-            let ((), pending) = self.database.within_limit(both).await?;
-            let deleted = self.forget_acknowledged();
-            let parked_before = self.parked.len();
-            let lanes = self.lanes(&sent);
-            let handed = self.send_all(&pending, &busy, lanes, limit);
-            let was_futile = handed.is_empty() && self.parked.len() > parked_before;
-            self.read_again_at = was_futile.then(|| Instant::now() + began.elapsed() * SHARE_OF_FUTILE_READS);
-            if deleted == 0 && handed.is_empty() && sent.is_empty() {
+        let busy = self.busy_partitions(began);
+        if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
+            return self.cycle_without_read(session, &busy).await;
+        }
+        let limit = self.read_limit(&busy);
+        let (pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
+        let deleted = self.forget_acknowledged();
+        let lanes = self.lanes(&sent);
+        self.pace.has_read(pending.first().map(|row| row.seq), pending.len(), began);
+        let is_full = limit.is_reached_by(&pending);
+        let (read, admitted) = (pending.len(), self.admit_all(pending, &busy, lanes, !is_full));
+        // Read on without waiting for acknowledgements, as long as most of what a full read has brought can be taken on.
+        if is_full && admitted * 2 >= read && busy.is_empty() && !self.suspects() {
+            // What was taken on is handed over behind the next read, if there is room for one.
+            if !self.in_flight.is_half_empty() {
+                self.send_parked(&busy);
                 self.report_fullness();
-                return Ok(true);
+                self.await_until(session, Awaited::Room).await?;
             }
-            sent.extend(handed);
-        } else if self.delete_acknowledged(session).await? == 0 && sent.is_empty() {
             self.report_fullness();
+            return Ok(false);
+        }
+        let handed = self.send_parked(&busy);
+        let was_futile = admitted > 0 && handed.is_empty();
+        self.read_again_at = was_futile.then(|| Instant::now() + began.elapsed() * SHARE_OF_FUTILE_READS);
+        sent.extend(handed);
+        self.report_fullness();
+        if deleted == 0 && sent.is_empty() {
             return Ok(true);
         }
-        self.report_fullness();
-        self.await_deliveries(session, sent).await?;
+        self.await_until(session, Awaited::These(sent)).await?;
         self.report_fullness();
         Ok(false)
     }
 
-    /// Little while somebody hangs: most of it may be for him.
+    async fn cycle_without_read(
+        &mut self,
+        session: &Session,
+        busy: &HashSet<u32>,
+    ) -> Result<bool, DatabaseError> {
+        let sent = self.send_parked(busy);
+        let deleted = self.delete_acknowledged(session).await?;
+        self.report_fullness();
+        if deleted == 0 && sent.is_empty() {
+            return Ok(true);
+        }
+        self.await_until(session, Awaited::These(sent)).await?;
+        self.report_fullness();
+        Ok(false)
+    }
+
+    /// The delete and the read are one round trip, and on the wire before the rows at hand go to the producer: database and
+    /// producer work at the same time.
+    async fn read_and_send_parked(
+        &mut self,
+        session: &Session,
+        busy: &HashSet<u32>,
+        limit: BatchLimit,
+    ) -> Result<(Vec<PendingMessage>, HashSet<i64>), DatabaseError> {
+        let above = self.floor.get();
+        let in_flight = self.in_flight.seqs_above(above);
+        let acknowledged = self.acknowledged.clone();
+        let deleted = outbox::delete(session, &acknowledged);
+        let read = outbox::pending(session, Unread { above, but: &in_flight }, limit);
+        let database = self.database.clone();
+        let mut round_trip = pin!(database.within_limit(async { tokio::try_join!(deleted, read) }));
+        let at_once = futures_util::poll!(&mut round_trip);
+        let sent = self.send_parked(busy);
+        let ((), pending) = match at_once {
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => round_trip.await?,
+        };
+        Ok((pending, sent))
+    }
+
+    /// Little while somebody hangs: most of it may be for him. Not more than can be taken on.
     fn read_limit(&self, busy: &HashSet<u32>) -> BatchLimit {
         let share = if busy.is_empty() { 1 } else { SHARE_BESIDE_STRAGGLERS };
-        BatchLimit { rows: (self.settings.batch_rows / share).max(1), bytes: self.settings.batch_bytes }
+        let room = i64::try_from(self.in_flight.room()).unwrap_or(i64::MAX);
+        BatchLimit {
+            rows: (self.pace.rows(self.settings.batch_rows) / share).min(room).max(1),
+            bytes: self.settings.batch_bytes,
+        }
     }
 
     /// When the delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
@@ -273,24 +365,24 @@ impl Relay {
         for seq in &self.acknowledged {
             self.in_flight.finish(*seq);
         }
-        std::mem::take(&mut self.acknowledged).len()
+        let deleted = std::mem::take(&mut self.acknowledged).len();
+        self.deleted_since_look += deleted;
+        deleted
     }
 
-    /// Collects deliveries until all that was sent in this cycle has one, or none came for a while. What an earlier
-    /// cycle left behind is not waited for. The lease is renewed meanwhile.
-    async fn await_deliveries(
-        &mut self,
-        session: &Session,
-        mut sent: HashSet<i64>,
-    ) -> Result<(), DatabaseError> {
+    /// Collects deliveries until what is awaited has come, or nothing came for a while. The lease is renewed meanwhile.
+    async fn await_until(&mut self, session: &Session, mut awaited: Awaited) -> Result<(), DatabaseError> {
         let mut patience = Instant::now() + self.settings.straggler_after;
-        while !sent.is_empty() {
+        let mut deliveries = Vec::with_capacity(MOST_DELIVERIES);
+        while !awaited.is_there(&self.in_flight) {
             let renew_at = self.lease.renew_at().unwrap_or(patience);
             tokio::select! {
                 biased;
-                Some(delivery) = self.deliveries.recv() => {
-                    sent.remove(&delivery.seq);
-                    self.take(delivery);
+                _ = self.deliveries.recv_many(&mut deliveries, MOST_DELIVERIES) => {
+                    for delivery in deliveries.drain(..) {
+                        awaited.came(delivery.seq);
+                        self.take(delivery);
+                    }
                     patience = Instant::now() + self.settings.straggler_after;
                 }
                 () = sleep_until(patience.into()) => return Ok(()),
@@ -310,6 +402,7 @@ impl Relay {
         match result {
             Ok(()) => {
                 self.acknowledged.push(seq);
+                self.in_flight.acknowledged(seq);
                 self.metrics.published.inc();
                 self.replacements.succeeded();
                 self.is_beyond_suspicion(seq);
@@ -352,9 +445,9 @@ impl Relay {
     }
 
     fn report_fullness(&self) {
-        self.metrics.in_flight.set(i64::try_from(self.in_flight.len()).unwrap_or(i64::MAX));
+        self.metrics.in_flight.set(i64::try_from(self.in_flight.awaited()).unwrap_or(i64::MAX));
         if self.in_flight.is_full() {
-            let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.len());
+            let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.awaited());
             self.alarms.raise(IN_FLIGHT_FULL, "", detail);
         } else {
             self.alarms.clear(IN_FLIGHT_FULL, "");

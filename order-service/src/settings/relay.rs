@@ -1,9 +1,14 @@
 //! # Settings of the relay
 
 use super::Settings;
-use serde::Deserialize;
+use super::topics::Retention;
+use serde::{Deserialize, Deserializer, de};
 use service_chassis::settings::{SettingsError, SettingsReport};
+use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+const UNLIMITED: &str = "unlimited";
 
 /// Section `relay`.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +39,57 @@ pub struct RelaySettings {
     /// Longest wait for the last acknowledgements.
     #[serde(with = "humantime_serde")]
     pub flush_timeout: Duration,
+    /// How fast a backlog is published beside orders.
+    pub backlog_rate: BacklogRate,
+    /// How long refused rows stay in quarantine.
+    pub quarantine_retention: Retention,
+}
+
+/// Events in a second, or as many as go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogRate(Option<NonZeroU32>);
+
+impl BacklogRate {
+    /// None: without a limit.
+    pub fn events_per_second(self) -> Option<u32> {
+        self.0.map(NonZeroU32::get)
+    }
+}
+
+impl<'de> Deserialize<'de> for BacklogRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rate;
+        impl de::Visitor<'_> for Rate {
+            type Value = BacklogRate;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "events in a second, at least 1, or \"{UNLIMITED}\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, rate: i64) -> Result<BacklogRate, E> {
+                let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
+                rate.map(|rate| BacklogRate(Some(rate))).ok_or_else(|| {
+                    E::custom(format!(
+                        "must be from 1 to {} events in a second, or \"{UNLIMITED}\"",
+                        u32::MAX
+                    ))
+                })
+            }
+
+            fn visit_u64<E: de::Error>(self, rate: u64) -> Result<BacklogRate, E> {
+                self.visit_i64(i64::try_from(rate).unwrap_or(i64::MAX))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<BacklogRate, E> {
+                match text.parse::<i64>() {
+                    _ if text == UNLIMITED => Ok(BacklogRate(None)),
+                    Ok(rate) => self.visit_i64(rate),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Rate)
+    }
 }
 
 /// The rules of this section.
@@ -54,6 +110,11 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
         relay.lease >= Duration::from_millis(100),
         "relay.lease",
         "must be at least 100ms: a database that is busy for a moment would change who publishes",
+    )?;
+    must(
+        relay.quarantine_retention >= Retention::Milliseconds(60_000),
+        "relay.quarantine_retention",
+        "must be at least 1m: nobody could look at a row before it is discarded",
     )?;
     must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
     must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;

@@ -10,13 +10,12 @@ use super::error::DatabaseError;
 use super::schema::outbox;
 use super::{Session, prepared_once};
 use crate::outbox::message::{OutboxMessage, PendingMessage};
+use crate::outbox::message_headers::MessageHeaders;
 use crate::outbox::scan_floor::Writers;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Double, Jsonb, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -46,7 +45,7 @@ struct Append<'m> {
     keys: Vec<&'m str>,
     event_ids: Vec<Uuid>,
     payloads: Vec<&'m str>,
-    headers: Vec<Value>,
+    headers: Vec<&'m str>,
 }
 
 prepared_once!(Append<'_>);
@@ -58,14 +57,14 @@ impl<'m> Append<'m> {
             keys: messages.iter().map(|message| message.key.as_str()).collect(),
             event_ids: messages.iter().map(|message| message.event_id).collect(),
             payloads: messages.iter().map(|message| message.payload.as_str()).collect(),
-            headers: messages.iter().map(|message| headers_to_json(&message.headers)).collect(),
+            headers: messages.iter().map(|message| message.headers.as_json()).collect(),
         }
     }
 }
 
 impl QueryFragment<diesel::pg::Pg> for Append<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
-        out.push_sql("INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT m.topic, m.key, m.event_id, m.payload, m.headers FROM unnest(");
+        out.push_sql("INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT m.topic, m.key, m.event_id, m.payload, m.headers::jsonb FROM unnest(");
         out.push_bind_param::<Array<Text>, _>(&self.topics)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.keys)?;
@@ -74,7 +73,7 @@ impl QueryFragment<diesel::pg::Pg> for Append<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.payloads)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Jsonb>, _>(&self.headers)?;
+        out.push_bind_param::<Array<Text>, _>(&self.headers)?;
         out.push_sql(") WITH ORDINALITY AS m (topic, key, event_id, payload, headers, n) ORDER BY m.n");
         Ok(())
     }
@@ -87,6 +86,15 @@ pub struct BatchLimit {
     pub rows: i64,
     /// Bytes of their payloads.
     pub bytes: i64,
+}
+
+impl BatchLimit {
+    /// Whether these rows are as many as a read returns, so that there may be more.
+    pub fn is_reached_by(self, rows: &[PendingMessage]) -> bool {
+        let bytes: usize = rows.iter().map(|row| row.message.payload.len()).sum();
+        i64::try_from(rows.len()).is_ok_and(|rows| rows >= self.rows)
+            || i64::try_from(bytes).is_ok_and(|bytes| bytes >= self.bytes)
+    }
 }
 
 /// Where a read begins, and what it leaves out.
@@ -113,12 +121,12 @@ pub async fn pending(
     let rows: Vec<Row> = Pending { unread, limit }.load(&mut session).await?;
     let message = |(seq, topic, key, event_id, payload, headers): Row| PendingMessage {
         seq,
-        message: OutboxMessage { topic, key, event_id, payload, headers: headers_from_json(headers) },
+        message: OutboxMessage { topic, key, event_id, payload, headers: MessageHeaders::from_json(headers) },
     };
     Ok(rows.into_iter().map(message).collect())
 }
 
-type Row = (i64, String, String, Uuid, String, Value);
+type Row = (i64, String, String, Uuid, String, String);
 
 struct Pending<'a> {
     unread: Unread<'a>,
@@ -130,8 +138,8 @@ prepared_once!(Pending<'_>);
 impl QueryFragment<diesel::pg::Pg> for Pending<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
         out.push_sql(
-            "SELECT seq, topic, key, event_id, payload, headers FROM (\
-             SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) AS bytes FROM (\
+            "SELECT seq, topic, key, event_id, payload, headers::text FROM (\
+             SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes FROM (\
              SELECT seq, topic, key, event_id, payload, headers FROM outbox WHERE seq > ",
         );
         out.push_bind_param::<BigInt, _>(&self.unread.above)?;
@@ -147,7 +155,7 @@ impl QueryFragment<diesel::pg::Pg> for Pending<'_> {
 }
 
 impl diesel::query_builder::Query for Pending<'_> {
-    type SqlType = (BigInt, Text, Text, SqlUuid, Text, Jsonb);
+    type SqlType = (BigInt, Text, Text, SqlUuid, Text, Text);
 }
 
 /// Deletes exactly these rows.
@@ -205,14 +213,4 @@ pub async fn has_at_least(session: &mut Session, rows: i64) -> Result<bool, Data
 /// How many rows wait.
 pub async fn count(session: &mut Session) -> Result<i64, DatabaseError> {
     Ok(outbox::table.count().get_result(session).await?)
-}
-
-fn headers_to_json(headers: &BTreeMap<String, String>) -> Value {
-    headers.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
-}
-
-fn headers_from_json(headers: Value) -> BTreeMap<String, String> {
-    let Value::Object(headers) = headers else { return BTreeMap::new() };
-    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    headers.into_iter().map(|(name, value)| (name, text(value))).collect()
 }

@@ -9,9 +9,10 @@ use super::{Session, prepared_once};
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Text};
-use diesel_async::RunQueryDsl;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use std::time::Duration;
 use uuid::Uuid;
 
 const COLUMNS: &str = "seq, topic, key, event_id, payload, headers, created_at";
@@ -100,16 +101,28 @@ pub async fn list(
 /// Puts the selected rows back into the outbox, with the seq that they had; how many. The relay is told to look for them, as
 /// its reads begin above them.
 ///
+/// A relay that is moving a row of the key here at this moment is waited for, and one that begins to waits: the row would else
+/// stay behind in quarantine, though its key was released.
+///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn release(mut session: &Session, selection: &Selection) -> Result<usize, DatabaseError> {
+pub async fn release(session: &mut Session, selection: &Selection) -> Result<usize, DatabaseError> {
     let released = format!(
         "WITH released AS (DELETE FROM outbox_quarantine WHERE {} RETURNING {COLUMNS}), \
          told AS (UPDATE relay_lease SET rescans = rescans + 1) \
          INSERT INTO outbox ({COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {COLUMNS} FROM released",
         condition(selection)
     );
-    change(&mut session, &released, selection).await
+    let in_transaction = session.transaction(async |session| {
+        session.batch_execute("LOCK TABLE outbox_quarantine IN SHARE ROW EXCLUSIVE MODE").await?;
+        let released = diesel::sql_query(released);
+        match selection {
+            Selection::All => released.execute(session).await,
+            Selection::Key(key) => released.bind::<Text, _>(key).execute(session).await,
+            Selection::Seq(seq) => released.bind::<BigInt, _>(seq).execute(session).await,
+        }
+    });
+    in_transaction.await.map_err(DatabaseError::of_change)
 }
 
 /// Deletes the selected rows: their events are never published. Which they were.
@@ -133,26 +146,24 @@ pub async fn discard(
     rows.returning(columns).get_results(&mut session).await.map_err(DatabaseError::of_change)
 }
 
+/// Deletes rows that are here for longer than `age`, the oldest first, at most so many. Which they were.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn discard_older(
+    mut session: &Session,
+    age: Duration,
+    limit: i64,
+) -> Result<Vec<QuarantinedRow>, DatabaseError> {
+    Ok(DiscardOlder { seconds: age.as_secs_f64(), limit }.load(&mut session).await?)
+}
+
 fn condition(selection: &Selection) -> &'static str {
     match selection {
         Selection::All => "true",
         Selection::Key(_) => "key = $1",
         Selection::Seq(_) => "seq = $1",
     }
-}
-
-async fn change(
-    session: &mut &Session,
-    statement: &str,
-    selection: &Selection,
-) -> Result<usize, DatabaseError> {
-    let query = diesel::sql_query(statement);
-    let changed = match selection {
-        Selection::All => query.execute(session).await,
-        Selection::Key(key) => query.bind::<Text, _>(key).execute(session).await,
-        Selection::Seq(seq) => query.bind::<BigInt, _>(seq).execute(session).await,
-    };
-    changed.map_err(DatabaseError::of_change)
 }
 
 struct Quarantine<'a> {
@@ -191,4 +202,35 @@ impl QueryFragment<Pg> for MoveAlong<'_> {
         );
         Ok(())
     }
+}
+
+struct DiscardOlder {
+    seconds: f64,
+    limit: i64,
+}
+
+impl QueryId for DiscardOlder {
+    type QueryId = Self;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for DiscardOlder {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "DELETE FROM outbox_quarantine WHERE seq IN (SELECT seq FROM outbox_quarantine \
+             WHERE quarantined_at < clock_timestamp() - make_interval(secs => ",
+        );
+        out.push_bind_param::<Double, _>(&self.seconds)?;
+        out.push_sql(") ORDER BY seq LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(
+            ") RETURNING seq, key, event_id, octet_length(payload), created_at, quarantined_at, cause",
+        );
+        Ok(())
+    }
+}
+
+impl diesel::query_builder::Query for DiscardOlder {
+    type SqlType = (BigInt, Text, SqlUuid, Integer, Timestamptz, Timestamptz, Nullable<Text>);
 }

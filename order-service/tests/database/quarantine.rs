@@ -19,8 +19,10 @@ use std::sync::Arc;
 cases!(
     an_event_that_is_too_large_goes_into_quarantine_with_the_later_rows_of_its_key_and_the_rest_flows,
     what_is_released_is_published_in_the_order_of_its_key,
+    a_row_that_is_just_moving_into_quarantine_is_released_with_its_key,
     what_is_released_and_still_refused_comes_back,
     a_key_whose_rows_were_discarded_goes_on,
+    what_is_in_quarantine_for_longer_than_its_retention_is_discarded_and_nothing_else,
     a_record_that_the_broker_calls_invalid_goes_into_quarantine,
     of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined,
     a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
@@ -46,7 +48,7 @@ async fn cure(shop: &Shop) {
 }
 
 async fn release(shop: &Shop, selection: Selection) -> usize {
-    quarantine::release(&shop.database.session().await.unwrap(), &selection).await.unwrap()
+    quarantine::release(&mut *shop.database.session().await.unwrap(), &selection).await.unwrap()
 }
 
 fn each_produce_fails(
@@ -100,6 +102,33 @@ async fn what_is_released_is_published_in_the_order_of_its_key(rig: Arc<Rig>) {
     relay.stop().await;
 }
 
+async fn a_row_that_is_just_moving_into_quarantine_is_released_with_its_key(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    with_a_bad_key(&shop, &broker).await.stop().await;
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    let relay = shop.session().await;
+    relay.batch_execute("BEGIN").await.unwrap();
+    let moved = "WITH held AS (DELETE FROM outbox RETURNING *) INSERT INTO outbox_quarantine \
+                 (seq, topic, key, event_id, payload, headers, created_at) \
+                 SELECT seq, topic, key, event_id, payload, headers, created_at FROM held";
+    assert_eq!(relay.execute(moved, &[]).await.unwrap(), 1);
+    let releasing = {
+        let database = shop.database.clone();
+        tokio::spawn(async move {
+            let selection = Selection::Key("bad".to_owned());
+            quarantine::release(&mut *database.session().await.unwrap(), &selection).await.unwrap()
+        })
+    };
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox_quarantine'::regclass \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while shop.number(waits).await == 0 && !releasing.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    relay.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(releasing.await.unwrap(), 3);
+    assert_eq!(shop.number(QUARANTINED).await, 0);
+}
+
 async fn what_is_released_and_still_refused_comes_back(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, broker());
     let relay = with_a_bad_key(&shop, &broker).await;
@@ -123,6 +152,26 @@ async fn a_key_whose_rows_were_discarded_goes_on(rig: Arc<Rig>) {
     records_until(&broker, |records| records.iter().any(|record| number(record) == 7));
     until_alarm(&relay, OUTBOX_QUARANTINED, false).await;
     relay.stop().await;
+}
+
+async fn what_is_in_quarantine_for_longer_than_its_retention_is_discarded_and_nothing_else(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    with_a_bad_key(&shop, &broker).await.stop().await;
+    shop.execute(
+        "UPDATE outbox_quarantine SET quarantined_at = quarantined_at - interval '2 days' WHERE seq = 1",
+    )
+    .await;
+    for (retention, left) in [("unlimited", 2), ("3d", 2), ("1d", 1)] {
+        let settings = relay_settings(&shop, &broker, &[("RELAY__QUARANTINE_RETENTION", retention)]);
+        let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+        // It has looked: rows of the key still follow.
+        commit(&shop, vec![message("bad", 8), message("good", 9)], WakeUp::default()).await;
+        until_outbox_has(&shop, 0).await;
+        shop.execute("DELETE FROM outbox_quarantine WHERE payload = '8'").await;
+        assert_eq!(shop.number(QUARANTINED).await, left, "{retention}");
+        relay.stop().await;
+    }
+    assert_eq!(shop.number("SELECT seq FROM outbox_quarantine").await, 2);
 }
 
 async fn a_record_that_the_broker_calls_invalid_goes_into_quarantine(rig: Arc<Rig>) {

@@ -5,6 +5,7 @@ use engines::kafka::MockBroker;
 use futures_util::FutureExt;
 use order_service::kafka::topic_partitions::TopicPartitions;
 use order_service::outbox::message::OutboxMessage;
+use order_service::outbox::message_headers::MessageHeaders;
 use order_service::outbox::relay::{Relay, RelayParts};
 use order_service::outbox::relay_metrics::RelayMetrics;
 use order_service::outbox::wake_up::WakeUp;
@@ -18,7 +19,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use service_chassis::alarms::Alarms;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::CancellationToken;
@@ -70,7 +71,7 @@ pub(crate) fn message(key: &str, number: usize) -> OutboxMessage {
         key: key.to_owned(),
         event_id: Uuid::now_v7(),
         payload: number.to_string(),
-        headers: BTreeMap::from([("ce_type".to_owned(), "order-completed.v1".to_owned())]),
+        headers: MessageHeaders::of([("ce_type", "order-completed.v1")]),
     }
 }
 

@@ -4,10 +4,10 @@ use crate::cases;
 use crate::rig::{Rig, Shop};
 use futures_util::FutureExt;
 use order_service::outbox::message::OutboxMessage;
+use order_service::outbox::message_headers::MessageHeaders;
 use order_service::storage::error::DatabaseError;
 use order_service::storage::transaction_completion::{Outcome, RollbackCause, Transaction, in_transaction};
 use order_service::storage::{outbox, stock};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::Handle;
@@ -65,7 +65,7 @@ fn message(key: &str) -> OutboxMessage {
         key: key.to_owned(),
         event_id: Uuid::now_v7(),
         payload: "{}".to_owned(),
-        headers: BTreeMap::from([("ce_type".to_owned(), "order-completed.v1".to_owned())]),
+        headers: MessageHeaders::of([("ce_type", "order-completed.v1")]),
     }
 }
 

@@ -55,13 +55,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     };
     Ok(vec![
         row("post_p99_relay_on", on.clone(), off, "ms", "p99 at half the peak, relay on against off"),
-        row(
-            "post_p99_broker_frozen",
-            frozen,
-            on,
-            "ms",
-            "the mock broker's process under SIGSTOP, against up",
-        ),
+        row("post_p99_broker_frozen", frozen, on, "ms", "the brokers' processes under SIGSTOP, against up"),
         row("post_errors_broker_frozen", errors_frozen, errors_on, "errors", "of the same orders"),
     ])
 }

@@ -46,7 +46,7 @@ pub(super) async fn fill(client: &Client, rows: u64, first_key: u64) -> Result<(
     let insert = "INSERT INTO outbox (topic, key, event_id, payload, headers) \
                   SELECT $1, n::text, gen_random_uuid(), $2, $3::text::jsonb FROM generate_series($4::bigint, $5::bigint) AS n";
     let (first, last) = (i64::try_from(first_key)?, i64::try_from(first_key + rows - 1)?);
-    let headers = serde_json::to_string(&message.headers)?;
+    let headers = message.headers.as_json();
     client.execute(insert, &[&message.topic, &message.payload, &headers, &first, &last]).await?;
     Ok(())
 }

@@ -5,9 +5,8 @@
 use super::backlog::{connect, fill, until_empty};
 use super::{RelayBench, RelayMeasure, raw};
 use crate::Failure;
-use crate::processor::{Reading, Resident, Watched};
+use crate::processor::{Reading, Resident};
 use crate::report::{Row, Series, figure, say, shown_usage};
-use crate::service::Service;
 use std::time::{Duration, Instant};
 
 const MEGABYTE: f64 = 1e6;
@@ -57,9 +56,8 @@ async fn drain(bench: &RelayBench, rows: u64) -> Result<Drained, Failure> {
     fill(&client, rows, 1).await?;
     client.batch_execute("CHECKPOINT").await?;
     let began = Instant::now();
-    let service = Service::start(&shop.url(), &bench.servers.broker.bootstrap_servers(), &[]).await?;
-    let (postgres, broker) = (bench.servers.postgres.id(), bench.servers.broker.id());
-    let reading = Reading::take(Watched { service: Some(service.id()), postgres, broker });
+    let service = bench.serve(&shop.url()).await?;
+    let reading = Reading::take(bench.watched(&service));
     let emptied = until_empty(&client);
     tokio::pin!(emptied);
     let mut highest = Resident::default();
@@ -92,7 +90,7 @@ pub(super) async fn measure_held_horizon(bench: &RelayBench) -> Result<Row, Fail
     for round in 1..=bench.options.rounds {
         let (shop, elsewhere) = (bench.servers.shop().await?, bench.servers.shop().await?);
         let client = connect(&shop.url()).await?;
-        let service = Service::start(&shop.url(), &bench.servers.broker.bootstrap_servers(), &[]).await?;
+        let service = bench.serve(&shop.url()).await?;
         let few = (bench.options.rows / 5).max(1);
         let first = timed(&client, few, 1).await?;
         let snapshot = connect(&shop.url()).await?;

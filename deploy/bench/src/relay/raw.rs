@@ -37,6 +37,10 @@ impl ProducerContext for Context {
 /// Records in a second.
 pub(super) fn rate(bootstrap_servers: &str, records: u64) -> Result<f64, Failure> {
     let message = backlog::message()?;
+    let pairs: Vec<(String, String)> = message.headers.fold(Vec::new(), |mut pairs, name, value| {
+        pairs.push((name.to_owned(), value.to_owned()));
+        pairs
+    });
     let acknowledged = Arc::new(Acknowledged::default());
     let producer: BaseProducer<Context> = ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
@@ -51,12 +55,9 @@ pub(super) fn rate(bootstrap_servers: &str, records: u64) -> Result<f64, Failure
     let began = Instant::now();
     for number in 0..records {
         let key = number.to_string();
-        let headers = message
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+        let headers = pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
         let mut record = BaseRecord::to(&message.topic).key(&key).payload(&message.payload).headers(headers);
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {

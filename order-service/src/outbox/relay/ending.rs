@@ -29,7 +29,7 @@ impl Relay {
         if let Ok(Ok(())) = flushed {
             info!("the relay has stopped, nothing is on its way");
         } else {
-            let count = self.in_flight.len();
+            let count = self.in_flight.awaited();
             warn!("the relay has stopped; {count} events are not acknowledged and stay in the outbox");
         }
     }

@@ -17,10 +17,12 @@ use uuid::Uuid;
 
 /// How often one that stands by asks for the lease: so soon it goes on where another has stopped cleanly.
 const STAND_BY_LOOK: Duration = Duration::from_millis(100);
-/// How often the floor is moved.
+/// How often the floor is moved at least.
 const FLOOR_LOOK: Duration = Duration::from_secs(1);
 /// The same while a proposal waits for writers that end soon.
 const FLOOR_LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// It is moved earlier when so many rows are gone: each of them may be in the way of every read, if a snapshot is held.
+const FLOOR_ROWS: usize = 20_000;
 
 /// What was last said of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,7 @@ impl Relay {
     pub(super) fn begin_with_new_session(&mut self) {
         self.lease.lose();
         self.floor.reset();
+        self.pace.reset();
         self.rescans = None;
         self.next_look_at_floor = Instant::now();
     }
@@ -100,9 +103,10 @@ impl Relay {
 
     /// A step of [`crate::outbox::scan_floor`], once a second.
     pub(super) async fn look_at_floor_if_due(&mut self, session: &Session) -> Result<(), DatabaseError> {
-        if Instant::now() < self.next_look_at_floor {
+        if Instant::now() < self.next_look_at_floor && self.deleted_since_look < FLOOR_ROWS {
             return Ok(());
         }
+        self.deleted_since_look = 0;
         let mut next = FLOOR_LOOK;
         if !self.floor.wants_proposal() {
             let open = self.database.within_limit(outbox::writers(session)).await?;
@@ -118,11 +122,13 @@ impl Relay {
         if self.floor.wants_proposal() {
             // One after the other: who has drawn a seq by the first answer is among the second, or has ended.
             let reached = self.database.within_limit(outbox::reached(session)).await?;
+            self.pace.reached(reached, Instant::now());
             let writers = self.database.within_limit(outbox::writers(session)).await?;
             self.floor.propose(reached, writers);
         }
         self.metrics.scan_floor.set(self.floor.get());
         self.metrics.floor_looks.inc();
+        self.discard_old_quarantine_if_due(session).await?;
         self.look_at_quarantine(session).await?;
         self.next_look_at_floor = Instant::now() + next;
         Ok(())

@@ -13,14 +13,20 @@
 
 use super::Relay;
 use crate::outbox::message::PendingMessage;
+use crate::settings::Retention;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
 use crate::storage::quarantine;
 use std::collections::{HashMap, HashSet};
-use tracing::{error, info};
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
 
 /// Raised while rows are in quarantine.
 pub const OUTBOX_QUARANTINED: &str = "outbox-quarantined";
+
+const DISCARD_EVERY: Duration = Duration::from_secs(60);
+/// In one statement.
+const MOST_DISCARDED: i64 = 1000;
 
 /// What is known of the quarantine.
 #[derive(Debug, Default)]
@@ -35,6 +41,7 @@ pub(super) struct Held {
     suspected: HashSet<i64>,
     /// On their way with nothing else.
     alone: HashSet<i64>,
+    next_discard: Option<Instant>,
 }
 
 /// Which partitions a cycle has sent something to, and which it must not send more to. Only kept while rows are suspected.
@@ -58,6 +65,11 @@ impl Held {
 }
 
 impl Relay {
+    /// Whether a refused batch is still to be taken apart.
+    pub(super) fn suspects(&self) -> bool {
+        !self.held.suspected.is_empty()
+    }
+
     /// The batch of the row was refused for good. Whether that is proof: it was alone in it.
     pub(super) fn was_refused_alone(&mut self, seq: i64) -> bool {
         let was_alone = self.held.alone.remove(&seq);
@@ -84,8 +96,9 @@ impl Relay {
         if self.held.suspected.is_empty() {
             return Lanes::default();
         }
-        let keys = self.in_flight.keys().filter(|(seq, _)| sent.contains(seq));
-        let used = keys.map(|(_, key)| self.partitions.of_key(key)).collect();
+        let sent = self.in_flight.on_their_way().filter(|(seq, _)| sent.contains(seq));
+        let keys = sent.map(|(_, key)| key).chain(self.parked.keys());
+        let used = keys.map(|key| self.partitions.of_key(key)).collect();
         Lanes { used, closed: HashSet::new() }
     }
 
@@ -151,6 +164,33 @@ impl Relay {
                 // An operator has released their key.
                 self.look_at_quarantine(session).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Discards what is in quarantine for longer than its retention, every now and then.
+    pub(super) async fn discard_old_quarantine_if_due(
+        &mut self,
+        session: &Session,
+    ) -> Result<(), DatabaseError> {
+        let Retention::Milliseconds(age) = self.settings.quarantine_retention else { return Ok(()) };
+        let now = Instant::now();
+        if self.held.next_discard.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.held.next_discard = Some(now + DISCARD_EVERY);
+        let age = Duration::from_millis(age.unsigned_abs());
+        let discarded = quarantine::discard_older(session, age, MOST_DISCARDED);
+        for row in self.database.within_limit(discarded).await? {
+            warn!(
+                outbox.seq = row.seq,
+                event.id = %row.event_id,
+                "the event {} of key {} is discarded and never published, as it was in quarantine for longer than \
+                 relay.quarantine_retention: {}",
+                row.event_id,
+                row.key,
+                row.cause.as_deref().unwrap_or("an earlier one of its key was refused")
+            );
         }
         Ok(())
     }
