@@ -138,9 +138,10 @@ fn run(arguments: &Arguments) -> Result<(), ProgramError> {
 
 /// The service writes a line for each order, which would cost a fifth of what an order costs if somebody waited for it.
 fn start_logs(command: &Command, settings: &LogSettings) -> Result<Option<BufferedLogs>, TelemetryError> {
-    match command {
-        Command::Serve => telemetry::init_buffered(settings).map(Some),
-        _ => telemetry::init(settings).map(|()| None),
+    if matches!(command, Command::Serve) {
+        telemetry::init_buffered(settings).map(Some)
+    } else {
+        telemetry::init(settings).map(|()| None)
     }
 }
 

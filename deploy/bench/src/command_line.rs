@@ -45,7 +45,7 @@ pub(crate) struct RelayOptions {
     /// The backlog
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rows: u64,
-    /// A setting of order-service that is not its default, RELAY__BACKLOG_RATE=unlimited for example; may be given again
+    /// A setting of order-service that is not its default, `RELAY__BACKLOG_RATE=unlimited` for example; may be given again
     #[arg(long, value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
     #[command(flatten)]

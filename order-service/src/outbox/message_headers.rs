@@ -56,9 +56,12 @@ impl MessageHeaders {
             return texts.iter().fold(so_far, |so_far, (name, value)| add(so_far, name, value));
         }
         let others: Map<String, Value> = serde_json::from_str(&self.0).unwrap_or_default();
-        others.iter().fold(so_far, |so_far, (name, value)| match value {
-            Value::String(text) => add(so_far, name, text),
-            other => add(so_far, name, &other.to_string()),
+        others.iter().fold(so_far, |so_far, (name, value)| {
+            if let Value::String(text) = value {
+                add(so_far, name, text)
+            } else {
+                add(so_far, name, &value.to_string())
+            }
         })
     }
 }

@@ -18,6 +18,8 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 /// How long a read's rows shall last: many small reads are felt less than few large ones.
 const READ_EVERY: Duration = Duration::from_millis(10);
 const FEWEST_ROWS_OF_A_READ: i64 = 50;
+/// For the first read at a low rate, which was a large one: a stop must not wait for it.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How fast rows come, and how fast they may go.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ impl Pace {
         };
         let passed = now.saturating_duration_since(then);
         if passed >= SHORTEST_LOOK {
-            self.added = (seq - before).max(0) as f64 / passed.as_secs_f64();
+            self.added = count(seq - before) / passed.as_secs_f64();
             self.last_look = Some((now, seq));
         }
     }
@@ -61,16 +63,22 @@ impl Pace {
     /// Rows in a second, where there is a limit: orders come, and beginning with this seq there is a backlog.
     fn limit(&self, lowest: i64) -> Option<f64> {
         let (_, reached) = self.last_look?;
-        let few = (FEW_ROWS as f64).max(self.added);
-        let is_backlog = (reached - lowest) as f64 > few;
+        let few = count(FEW_ROWS).max(self.added);
+        let is_backlog = count(reached - lowest) > few;
         let limit = self.beside_orders.max(2.0 * self.added);
         (self.added > 0.0 && is_backlog && limit.is_finite()).then_some(limit)
     }
 
-    /// So many rows were read, the first one with this seq.
+    /// A read that came back full began then; so many of its rows were taken on, and its first one has this seq.
     pub fn has_read(&mut self, lowest: Option<i64>, rows: usize, began: Instant) {
         let limit = lowest.and_then(|lowest| self.limit(lowest));
-        self.next_read = limit.map(|limit| began + Duration::from_secs_f64(rows as f64 / limit));
+        let wait = limit.map(|limit| Duration::from_secs_f64(count(rows) / limit).min(LONGEST_WAIT));
+        self.next_read = wait.map(|wait| began + wait);
+    }
+
+    /// The next read need not wait: the last one was not full, or waits for acknowledgements.
+    pub fn waits_for_nothing(&mut self) {
+        self.next_read = None;
     }
 
     /// When the next read may begin; none: at once.
@@ -88,6 +96,11 @@ impl Pace {
             Duration::try_from_secs_f64(rate * READ_EVERY.as_secs_f64()).unwrap_or(Duration::MAX).as_secs();
         i64::try_from(rows).unwrap_or(i64::MAX).max(FEWEST_ROWS_OF_A_READ).min(most)
     }
+}
+
+/// More than four thousand million are as many as that.
+fn count(rows: impl TryInto<u32> + PartialOrd + Default) -> f64 {
+    if rows < Default::default() { 0.0 } else { rows.try_into().map_or(f64::from(u32::MAX), f64::from) }
 }
 
 #[cfg(test)]
@@ -142,12 +155,18 @@ mod tests {
     fn the_end_of_the_backlog_or_of_the_orders_ends_the_wait() {
         let mut scene = Scene::with(Some(LIMIT), 500, 1_000_000);
         assert!(scene.wait(1, 2_000).is_some());
-        scene.pace.has_read(None, 0, scene.now);
-        assert_eq!(scene.pace.next_read(), None);
+        scene.pace.waits_for_nothing();
+        assert_eq!((scene.pace.next_read(), scene.pace.rows(2_000)), (None, 2_000));
         assert!(scene.wait(1, 2_000).is_some());
         scene.now += Duration::from_secs(1);
         scene.pace.reached(1_000_000, scene.now);
         assert_eq!(scene.wait(1, 2_000), None);
+    }
+
+    #[test]
+    fn no_wait_is_long() {
+        let mut scene = Scene::with(Some(1), 1, 1_000_000);
+        assert_eq!(scene.wait(1, 2_000), Some(LONGEST_WAIT));
     }
 
     proptest! {
@@ -156,8 +175,8 @@ mod tests {
         fn it_goes_faster_than_rows_come(added in 1..1_000_000_i64, limit in 1..1_000_000_u32, rows in 1..5_000_usize) {
             let mut scene = Scene::with(Some(limit), added, 100_000_000);
             if let Some(wait) = scene.wait(1, rows) {
-                let rate = rows as f64 / wait.as_secs_f64();
-                prop_assert!(rate > 1.5 * added as f64, "{rate} of {added}");
+                let rate = count(rows) / wait.as_secs_f64();
+                prop_assert!(rate > 1.5 * count(added), "{rate} of {added}");
                 prop_assert!(scene.pace.rows(2_000) >= 1);
             }
         }

@@ -15,6 +15,10 @@
 //! 3. [`ScanFloor::move_up`]: one more read from the *old* floor finds the lowest row that is left. The floor goes up to
 //!    `reached`, but stays below that row.
 //!
+//! While a backlog is read, full read behind full read, and every row of those could be taken on, the next one begins behind
+//! them ([`ScanFloor::has_taken_all_up_to`]): in a second as many rows are published as it would else wade through. What commits
+//! late below that is found by the third step, or at the end of the backlog; then reads begin at the floor again.
+//!
 //! Rows in flight are remembered elsewhere, so they do not hold the floor; one that must be read again pulls it down
 //! ([`ScanFloor::is_below`]). It starts at 0 with each connection, and falls back to 0 when the sequence has gone back (a
 //! restore) or when rows with an old seq came back.
@@ -32,6 +36,8 @@ pub type Writers = BTreeSet<String>;
 #[derive(Clone, Debug, Default)]
 pub struct ScanFloor {
     floor: i64,
+    /// Between the floor and this seq nothing was left by the last read.
+    taken: Option<i64>,
     proposal: Option<Proposal>,
 }
 
@@ -45,6 +51,26 @@ impl ScanFloor {
     /// Every row that must be read has a higher seq.
     pub fn get(&self) -> i64 {
         self.floor
+    }
+
+    /// Above which seq the next read begins.
+    pub fn read_above(&self) -> i64 {
+        self.taken.map_or(self.floor, |taken| taken.max(self.floor))
+    }
+
+    /// Whether the next read begins at the floor itself, and so misses nothing.
+    pub fn reads_all(&self) -> bool {
+        self.taken.is_none()
+    }
+
+    /// The last read came back full, and all of its rows could be taken on; this is the highest.
+    pub fn has_taken_all_up_to(&mut self, seq: i64) {
+        self.taken = Some(seq);
+    }
+
+    /// The next read begins at the floor.
+    pub fn read_all_again(&mut self) {
+        self.taken = None;
     }
 
     /// Whether the next step is [`Self::propose`].
@@ -67,6 +93,7 @@ impl ScanFloor {
 
     /// `lowest`: the lowest pending row above the floor that is not in flight, read after [`Self::is_settled`].
     pub fn move_up(&mut self, lowest: Option<i64>) {
+        self.taken = self.taken.filter(|taken| lowest.is_none_or(|lowest| lowest > *taken));
         if let Some(Proposal { reached, .. }) = self.proposal.take() {
             let free = lowest.map_or(reached, |lowest| reached.min(lowest - 1));
             self.floor = self.floor.max(free);
@@ -76,6 +103,7 @@ impl ScanFloor {
     /// The row of this seq must be found by the next read.
     pub fn is_below(&mut self, seq: i64) {
         self.floor = self.floor.min(seq - 1);
+        self.taken = None;
     }
 
     /// Anything may be anywhere.
@@ -131,6 +159,28 @@ mod tests {
         assert_eq!(floor.get(), 0);
         floor.move_up(None);
         assert_eq!(floor.get(), 3);
+    }
+
+    #[test]
+    fn behind_full_reads_it_reads_on_until_anything_may_have_been_left() {
+        let mut floor = ScanFloor::default();
+        floor.propose(10, Writers::new());
+        floor.move_up(None);
+        assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
+        for leave in [
+            |floor: &mut ScanFloor| floor.is_below(15),
+            |floor: &mut ScanFloor| floor.move_up(Some(20)),
+            ScanFloor::read_all_again,
+        ] {
+            floor.has_taken_all_up_to(20);
+            assert_eq!((floor.read_above(), floor.reads_all()), (20, false));
+            leave(&mut floor);
+            assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
+        }
+        floor.has_taken_all_up_to(20);
+        floor.propose(30, Writers::new());
+        floor.move_up(Some(21));
+        assert_eq!((floor.get(), floor.read_above(), floor.reads_all()), (20, 20, false));
     }
 
     #[derive(Clone, Debug)]

@@ -112,6 +112,11 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
         "must be at least 100ms: a database that is busy for a moment would change who publishes",
     )?;
     must(
+        relay.backlog_rate.events_per_second().is_none_or(|rate| rate >= 100),
+        "relay.backlog_rate",
+        "must be at least 100 events in a second, or \"unlimited\"",
+    )?;
+    must(
         relay.quarantine_retention >= Retention::Milliseconds(60_000),
         "relay.quarantine_retention",
         "must be at least 1m: nobody could look at a row before it is discarded",

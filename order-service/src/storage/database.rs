@@ -117,7 +117,8 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Unavailable`] and [`DatabaseError::NotAdmitted`].
     pub async fn relay_session(&self) -> Result<Session, DatabaseError> {
-        self.own_session("order-service relay", "-c synchronous_commit=off").await
+        // An operator's release locks the quarantine; that is waited for.
+        self.own_session("order-service relay", "-c synchronous_commit=off -c lock_timeout=0").await
     }
 
     /// A session of its own for statements that read a great deal, each for as long as [`LONGEST_READ`].

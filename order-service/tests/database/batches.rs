@@ -118,7 +118,7 @@ async fn an_order_that_a_deadlock_was_resolved_against_is_bought_all_the_same(ri
     // Both are counted before the answer. A machine that stands still for a minute has more that are rolled back.
     let page = page(&service).await;
     assert!(value(&page, &transactions("rolled_back")) >= 1.0, "{page}");
-    assert_eq!(value(&page, &transactions("committed")), 1.0, "{page}");
+    assert!(value(&page, &transactions("committed")) >= 1.0, "{page}");
     assert_eq!(rows(&shop).await, (1, 2, 1));
     assert_eq!(shop.number("SELECT count(*) FROM coupon WHERE used_by_order_id IS NOT NULL").await, 1);
     service.stop().await;

@@ -48,7 +48,7 @@ async fn cure(shop: &Shop) {
 }
 
 async fn release(shop: &Shop, selection: Selection) -> usize {
-    quarantine::release(&mut *shop.database.session().await.unwrap(), &selection).await.unwrap()
+    quarantine::release(&mut shop.database.session().await.unwrap(), &selection).await.unwrap()
 }
 
 fn each_produce_fails(
@@ -116,7 +116,7 @@ async fn a_row_that_is_just_moving_into_quarantine_is_released_with_its_key(rig:
         let database = shop.database.clone();
         tokio::spawn(async move {
             let selection = Selection::Key("bad".to_owned());
-            quarantine::release(&mut *database.session().await.unwrap(), &selection).await.unwrap()
+            quarantine::release(&mut database.session().await.unwrap(), &selection).await.unwrap()
         })
     };
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox_quarantine'::regclass \
@@ -219,13 +219,15 @@ async fn a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing(rig: 
 
 async fn a_topic_that_is_missing_quarantines_nothing(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, engines::kafka::MockBroker::start(3).unwrap());
-    commit_many(&shop, 20, 4).await;
-    let soon = [("KAFKA__PROPERTIES__TOPIC__METADATA__PROPAGATION__MAX__MS", "500")];
+    commit_many(&shop, 200, 60).await;
+    // Reads overlap: rows are refused while the next read brings later ones of their keys.
+    let soon =
+        [("KAFKA__PROPERTIES__TOPIC__METADATA__PROPAGATION__MAX__MS", "500"), ("RELAY__BATCH_ROWS", "30")];
     let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &soon), WakeUp::default());
     until_alarm(&relay, PUBLISHING_FAILS, true).await;
-    assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 20);
+    assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 200);
     broker.create_topic(TOPIC, PARTITIONS, 3).unwrap();
-    assert_in_order(&records_until(&broker, |records| distinct(records) == 20));
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 200));
     until_outbox_has(&shop, 0).await;
     assert_eq!(shop.number(QUARANTINED).await, 0);
     relay.stop().await;

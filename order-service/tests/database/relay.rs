@@ -18,6 +18,7 @@ use std::time::Duration;
 
 cases!(
     what_is_committed_is_published_in_the_order_of_each_key,
+    a_backlog_is_published_once_and_in_the_order_of_each_key,
     the_callback_wakes_the_relay,
     a_row_of_a_lower_seq_that_commits_late_is_published,
     a_broker_that_is_away_loses_nothing_and_keeps_the_order,
@@ -43,6 +44,20 @@ async fn what_is_committed_is_published_in_the_order_of_each_key(rig: Arc<Rig>) 
     let ce_type = records[0].headers().unwrap().get(0);
     assert_eq!((ce_type.key, ce_type.value), ("ce_type", Some(b"order-completed.v1".as_slice())));
     until_outbox_has(&shop, 0).await;
+    relay.stop().await;
+}
+
+/// In reads that overlap with what is on its way.
+async fn a_backlog_is_published_once_and_in_the_order_of_each_key(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let rows: Vec<OutboxMessage> = (0..3000).map(|n| message(&format!("key {}", n * n % 701), n)).collect();
+    commit(&shop, rows, WakeUp::default()).await;
+    let small = [("RELAY__BATCH_ROWS", "40"), ("RELAY__MAX_IN_FLIGHT", "150")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &small), WakeUp::default());
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| records.len() >= 3000);
+    assert_in_order(&records);
+    assert_eq!((records.len(), distinct(&records)), (3000, 3000));
     relay.stop().await;
 }
 

@@ -15,6 +15,8 @@ use tokio_postgres::{Client, NoTls};
 /// A drain that takes longer has failed.
 const LONGEST: Duration = Duration::from_mins(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// More than are in flight.
+const LAST_ROWS: i64 = 20_000;
 
 /// What every row says.
 pub(super) fn message() -> Result<OutboxMessage, Failure> {
@@ -51,15 +53,22 @@ pub(super) async fn fill(client: &Client, rows: u64, first_key: u64) -> Result<(
     Ok(())
 }
 
-/// Until nothing waits any more.
-pub(super) async fn until_empty(client: &Client) -> Result<(), Failure> {
+/// Until nothing waits any more; when that was.
+///
+/// Looked for among the last rows, which go last: a look at all of them would wade through those that were deleted.
+pub(super) async fn until_empty(client: &Client) -> Result<Instant, Failure> {
     let deadline = Instant::now() + LONGEST;
-    // From the upper end: the lower one is full of dead rows.
-    while client.query_opt("SELECT seq FROM outbox ORDER BY seq DESC LIMIT 1", &[]).await?.is_some() {
+    let reached: i64 = client.query_one("SELECT last_value FROM outbox_seq_seq", &[]).await?.get(0);
+    let last = "SELECT seq FROM outbox WHERE seq > $1 LIMIT 1";
+    while client.query_opt(last, &[&(reached - LAST_ROWS)]).await?.is_some() {
         if Instant::now() > deadline {
             return Err("the backlog was not published in time".into());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    Ok(())
+    let emptied = Instant::now();
+    if client.query_opt("SELECT seq FROM outbox LIMIT 1", &[]).await?.is_some() {
+        return Err("rows were left behind the last ones".into());
+    }
+    Ok(emptied)
 }

@@ -7,7 +7,8 @@ use super::{RelayBench, RelayMeasure, raw};
 use crate::Failure;
 use crate::processor::{Reading, Resident};
 use crate::report::{Row, Series, figure, say, shown_usage};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const MEGABYTE: f64 = 1e6;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -61,7 +62,7 @@ async fn drain(bench: &RelayBench, rows: u64) -> Result<Drained, Failure> {
     let emptied = until_empty(&client);
     tokio::pin!(emptied);
     let mut highest = Resident::default();
-    loop {
+    let emptied = loop {
         tokio::select! {
             emptied = &mut emptied => break emptied?,
             () = tokio::time::sleep(LOOK_EVERY) => {
@@ -71,8 +72,8 @@ async fn drain(bench: &RelayBench, rows: u64) -> Result<Drained, Failure> {
                 }
             }
         }
-    }
-    let rate = rows as f64 / began.elapsed().as_secs_f64();
+    };
+    let rate = rows as f64 / (emptied - began).as_secs_f64();
     say(&format!(
         "  {rows} rows: {} events/s; resident {} MB; {}",
         figure(rate),
@@ -115,6 +116,6 @@ pub(super) async fn measure_held_horizon(bench: &RelayBench) -> Result<Row, Fail
 async fn timed(client: &tokio_postgres::Client, rows: u64, first_key: u64) -> Result<f64, Failure> {
     fill(client, rows, first_key).await?;
     let began = Instant::now();
-    until_empty(client).await?;
-    Ok(rows as f64 / began.elapsed().as_secs_f64())
+    let emptied = until_empty(client).await?;
+    Ok(rows as f64 / (emptied - began).as_secs_f64())
 }

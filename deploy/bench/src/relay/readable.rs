@@ -137,7 +137,7 @@ async fn commit(database: &Database, message: OutboxMessage, wake_up: WakeUp) ->
     .await;
     match outcome {
         Outcome::Committed(()) => Ok(told.recv()?),
-        failed => Err(format!("{failed:?}").into()),
+        failed @ (Outcome::RolledBack(_) | Outcome::Unknown(_)) => Err(format!("{failed:?}").into()),
     }
 }
 

@@ -49,6 +49,7 @@ impl Relay {
         self.lease.lose();
         self.floor.reset();
         self.pace.reset();
+        self.give_up_parked();
         self.rescans = None;
         self.next_look_at_floor = Instant::now();
     }
@@ -101,7 +102,7 @@ impl Relay {
         self.database.within_limit(relay_lease::give_back(session, self.claim.holder)).await
     }
 
-    /// A step of [`crate::outbox::scan_floor`], once a second.
+    /// A step of [`crate::outbox::scan_floor`], once a second and behind many deleted rows.
     pub(super) async fn look_at_floor_if_due(&mut self, session: &Session) -> Result<(), DatabaseError> {
         if Instant::now() < self.next_look_at_floor && self.deleted_since_look < FLOOR_ROWS {
             return Ok(());
@@ -117,6 +118,9 @@ impl Relay {
                 self.floor.move_up(self.database.within_limit(lowest).await?);
             } else {
                 next = FLOOR_LOOK_AGAIN;
+                self.floor.read_all_again();
+                let reached = self.database.within_limit(outbox::reached(session)).await?;
+                self.pace.reached(reached, Instant::now());
             }
         }
         if self.floor.wants_proposal() {
@@ -132,6 +136,19 @@ impl Relay {
         self.look_at_quarantine(session).await?;
         self.next_look_at_floor = Instant::now() + next;
         Ok(())
+    }
+
+    /// Whether another instance publishes.
+    pub(super) fn stands_by(&self) -> bool {
+        self.turn == Turn::StandsBy
+    }
+
+    /// They are read again.
+    fn give_up_parked(&mut self) {
+        for seq in self.parked.take_all() {
+            self.in_flight.finish(seq);
+        }
+        self.read_again_at = None;
     }
 
     /// What was not sent belongs to who publishes now, and so do the troubles of it.
@@ -150,10 +167,10 @@ impl Relay {
             info!(relay.holder = holder, "this instance stands by: {holder} publishes the outbox");
         }
         self.turn = Turn::StandsBy;
-        for seq in self.parked.take_all() {
-            self.in_flight.finish(seq);
-        }
+        self.give_up_parked();
         self.floor.reset();
+        // What another one puts into quarantine meanwhile must be known before the first row is sent again.
+        self.next_look_at_floor = Instant::now();
         self.failed = FailedRows::default();
         self.forget_quarantine();
         for alarm in [PUBLISHING_FAILS, IN_FLIGHT_FULL, OUTBOX_REFUSED] {

@@ -64,6 +64,8 @@ impl Relay {
                 self.deliveries = deliveries;
                 self.in_flight.retain(&self.acknowledged);
                 drop(self.parked.take_all());
+                self.progress.clear();
+                self.read_again_at = None;
                 self.floor.reset();
             }
             Err(error) => self.alarms.raise(PUBLISHING_FAILS, "", error.to_string()),

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 /// Raised while rows are in quarantine.
 pub const OUTBOX_QUARANTINED: &str = "outbox-quarantined";
 
-const DISCARD_EVERY: Duration = Duration::from_secs(60);
+const DISCARD_EVERY: Duration = Duration::from_mins(1);
 /// In one statement.
 const MOST_DISCARDED: i64 = 1000;
 
@@ -39,7 +39,7 @@ pub(super) struct Held {
     along: Vec<i64>,
     /// Refused together with others.
     suspected: HashSet<i64>,
-    /// On their way with nothing else.
+    /// Taken on, to go with nothing else.
     alone: HashSet<i64>,
     next_discard: Option<Instant>,
 }
@@ -91,7 +91,7 @@ impl Relay {
         self.held.alone.remove(&seq);
     }
 
-    /// Rows that are on their way in this cycle before any is chosen.
+    /// What is taken before any row is chosen: partitions of rows that go in this cycle, and of one that goes alone.
     pub(super) fn lanes(&self, sent: &HashSet<i64>) -> Lanes {
         if self.held.suspected.is_empty() {
             return Lanes::default();
@@ -99,7 +99,9 @@ impl Relay {
         let sent = self.in_flight.on_their_way().filter(|(seq, _)| sent.contains(seq));
         let keys = sent.map(|(_, key)| key).chain(self.parked.keys());
         let used = keys.map(|key| self.partitions.of_key(key)).collect();
-        Lanes { used, closed: HashSet::new() }
+        let alone = self.held.alone.iter().filter_map(|seq| self.in_flight.key_of(*seq));
+        let closed = alone.map(|key| self.partitions.of_key(key)).collect();
+        Lanes { used, closed }
     }
 
     /// Whether the row may go to its partition in this cycle: a suspected one only alone.

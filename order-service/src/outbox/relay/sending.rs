@@ -14,14 +14,16 @@ use std::time::Instant;
 use tracing::debug;
 
 impl Relay {
-    /// Those with an event whose acknowledgement is overdue; while rows are suspected, those with any event on its way.
+    /// Those with an event whose acknowledgement is overdue, and no other acknowledgement for as long: a Kafka that is slow
+    /// with much is no Kafka that hangs. While rows are suspected, those with any event on its way.
     pub(super) fn busy_partitions(&self, now: Instant) -> HashSet<u32> {
         let of = |key: &str| self.partitions.of_key(key);
         if self.suspects() {
             return self.in_flight.on_their_way().map(|(_, key)| of(key)).collect();
         }
         let Some(overdue) = now.checked_sub(self.settings.straggler_after) else { return HashSet::new() };
-        self.in_flight.handed_before(overdue).map(of).collect()
+        let hangs = |partition: &u32| self.progress.get(partition).is_none_or(|last| *last < overdue);
+        self.in_flight.handed_before(overdue).map(of).filter(hangs).collect()
     }
 
     /// Hands over what was taken on and whose partition is not busy, lowest first; which rows.
@@ -47,6 +49,7 @@ impl Relay {
                     self.in_flight.finish(row.seq);
                     self.floor.is_below(row.seq);
                     self.refused(&row, &error, now);
+                    self.refused_meanwhile.push((row.seq, row.message.key));
                 }
             }
         }
@@ -63,13 +66,15 @@ impl Relay {
         was_whole: bool,
     ) -> usize {
         let now = Instant::now();
-        if was_whole && !(self.failed.is_empty() && !self.suspects()) {
+        let refused = std::mem::take(&mut self.refused_meanwhile);
+        if was_whole && (self.suspects() || !self.failed.is_empty()) {
             let seen: HashSet<i64> = pending.iter().map(|row| row.seq).chain(self.in_flight.seqs()).collect();
             self.failed.retain(&seen);
             self.held.retain(&seen);
             self.clear_failure_if_over();
         }
-        let mut held_keys: HashSet<String> = HashSet::new();
+        // Those were not in the read, as they were in flight when it went off; their later rows were.
+        let mut held_keys: HashSet<String> = refused.into_iter().map(|(_, key)| key).collect();
         let mut admitted = 0;
         for row in pending {
             if self.follows_into_quarantine(&row) || held_keys.contains(&row.message.key) {

@@ -1,4 +1,4 @@
-//! P3, P9: several instances as processes of their own; the one that publishes is killed, stopped or frozen again and
+//! P3, P9, P17: several instances as processes of their own; the one that publishes is killed, stopped or frozen again and
 //! again while rows are committed.
 //!
 //! `RELAY_KILLS=25` makes more of it than three; a case has a minute.
@@ -20,6 +20,7 @@ cases!(
     the_publishing_one_of_three_instances_is_killed_again_and_again,
     the_publishing_one_of_two_instances_is_stopped_in_mid_batch,
     a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats_at_most,
+    a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key,
 );
 
 const KEYS: usize = 40;
@@ -92,8 +93,12 @@ async fn until_published(shop: &Shop, more: i64) {
 }
 
 async fn instance(shop: &Shop, broker: &MockBroker, lease: &str) -> ServiceProcess {
+    instance_with(shop, broker, &[("RELAY__LEASE", lease)]).await
+}
+
+async fn instance_with(shop: &Shop, broker: &MockBroker, more: &[(&str, &str)]) -> ServiceProcess {
     let servers = broker.bootstrap_servers();
-    let settings = [("KAFKA__BOOTSTRAP_SERVERS", servers.as_str()), ("RELAY__LEASE", lease)];
+    let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers.as_str())], more].concat();
     ServiceProcess::start_with(shop, &settings).await
 }
 
@@ -103,11 +108,11 @@ fn take_out(instances: &mut Vec<ServiceProcess>, id: i32) -> ServiceProcess {
 }
 
 /// Everything was published, in the order of each key; the records beyond the first of each row.
-async fn balance(shop: &Shop, broker: &MockBroker, rows: usize) -> usize {
+async fn balance(shop: &Shop, broker: &MockBroker, rows: usize, keys: usize) -> usize {
     until_outbox_has(shop, 0).await;
     let records = records_until(broker, |records| records.len() >= rows && distinct(records) == rows);
     let mut ledger = Ledger::default();
-    (0..rows).for_each(|number| ledger.committed(&format!("key {}", number % KEYS), &number.to_string()));
+    (0..rows).for_each(|number| ledger.committed(&format!("key {}", number % keys), &number.to_string()));
     for record in &records {
         let key = String::from_utf8_lossy(record.key().unwrap()).into_owned();
         ledger.recorded(record.partition(), record.offset(), &key, &number(record).to_string());
@@ -143,7 +148,7 @@ async fn the_publishing_one_of_three_instances_is_killed_again_and_again(rig: Ar
         instances.push(instance(&shop, &broker, SHORT).await);
     }
     let rows = committing.end().await;
-    let repeats = balance(&shop, &broker, rows).await;
+    let repeats = balance(&shop, &broker, rows, KEYS).await;
     let most = crate::rig::settings_with(&[]).relay.max_in_flight * takeovers.len();
     assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
     takeovers.sort();
@@ -168,7 +173,7 @@ async fn the_publishing_one_of_two_instances_is_stopped_in_mid_batch(rig: Arc<Ri
         instances.push(instance(&shop, &broker, LONG).await);
     }
     let rows = committing.end().await;
-    assert_eq!(balance(&shop, &broker, rows).await, 0, "what was acknowledged at the stop was deleted");
+    assert_eq!(balance(&shop, &broker, rows, KEYS).await, 0, "what was acknowledged at the stop was deleted");
 }
 
 async fn a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats_at_most(rig: Arc<Rig>) {
@@ -185,5 +190,57 @@ async fn a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats
         frozen.thaw();
     }
     let rows = committing.end().await;
-    balance(&shop, &broker, rows).await;
+    balance(&shop, &broker, rows, KEYS).await;
+}
+
+/// Stopped, killed and frozen in turn, in the middle of full reads that overlap.
+async fn a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key(rig: Arc<Rig>) {
+    const BACKLOG: usize = 20_000;
+    const MANY_KEYS: usize = 3_000;
+    const IN_FLIGHT: usize = 200;
+    let (shop, broker) = (rig.shop().await, broker());
+    let in_flight = IN_FLIGHT.to_string();
+    // Slow enough that there is a middle: so many rows for each wait of the producer.
+    let settings = [
+        ("RELAY__LEASE", SHORT),
+        ("RELAY__BATCH_ROWS", "40"),
+        ("RELAY__MAX_IN_FLIGHT", in_flight.as_str()),
+        ("KAFKA__PROPERTIES__LINGER__MS", "50"),
+    ];
+    let start = || instance_with(&shop, &broker, &settings);
+    let mut instances = vec![start().await, start().await];
+    shop.execute(&format!(
+        "INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT 'order-completed', 'key ' || n % {MANY_KEYS}, \
+         gen_random_uuid(), n, '{{}}' FROM generate_series(0, {BACKLOG} - 1) AS n"
+    ))
+    .await;
+    let mut most = 0;
+    for turn in 0..3 {
+        until_published(&shop, 2_000).await;
+        let leader = take_out(&mut instances, publishing(&shop).await);
+        let id = leader.id();
+        match turn {
+            0 => {
+                leader.terminate();
+                assert!(leader.exited().await.success());
+            }
+            1 => {
+                leader.kill().await;
+                most += IN_FLIGHT;
+            }
+            _ => {
+                leader.freeze();
+                until_another_publishes(&shop, id).await;
+                until_published(&shop, 200).await;
+                leader.thaw();
+                most += IN_FLIGHT;
+                instances.push(leader);
+                continue;
+            }
+        }
+        until_another_publishes(&shop, id).await;
+        instances.push(start().await);
+    }
+    let repeats = balance(&shop, &broker, BACKLOG, MANY_KEYS).await;
+    assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
 }

@@ -1,0 +1,154 @@
+//! # The cycle
+//!
+//! One read, with the delete of what was acknowledged, what is handed over meanwhile, and whether its acknowledgements are
+//! waited for.
+
+use super::Relay;
+use super::deliveries::Awaited;
+use crate::outbox::message::PendingMessage;
+use crate::storage::Session;
+use crate::storage::error::DatabaseError;
+use crate::storage::outbox::{self, BatchLimit, Unread};
+use std::collections::HashSet;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// Reads that find nothing to hand over take at most one part in so many of the time: while Kafka hangs, the database
+/// is the buyers'.
+const SHARE_OF_FUTILE_READS: u32 = 10;
+const LONGEST_FUTILE_WAIT: Duration = Duration::from_secs(1);
+/// What a read takes while a partition has a straggler: one part in so many of what it else may.
+const SHARE_BESIDE_STRAGGLERS: i64 = 10;
+/// A read of so many rows is no burden.
+const FEW_ROWS: i64 = 200;
+
+impl Relay {
+    /// Deletes what was acknowledged, reads, sends, and waits; whether there was nothing to do.
+    ///
+    /// What was acknowledged counts as in flight until its row is gone, so a key's next event is not sent before that: its
+    /// row would else be read, and sent, a second time.
+    pub(super) async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
+        self.take_deliveries();
+        let began = Instant::now();
+        let busy = self.busy_partitions(began);
+        if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
+            return self.cycle_without_read(session, &busy).await;
+        }
+        let limit = self.read_limit(&busy);
+        let reads_all = self.floor.reads_all();
+        let (pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
+        let deleted = self.forget_acknowledged();
+        let lanes = self.lanes(&sent);
+        let is_full = limit.is_reached_by(&pending);
+        let [lowest, highest] = [pending.first(), pending.last()].map(|row| row.map(|row| row.seq));
+        let read = pending.len();
+        let admitted = self.admit_all(pending, &busy, lanes, reads_all && !is_full);
+        match highest {
+            Some(highest) if is_full && admitted == read => self.floor.has_taken_all_up_to(highest),
+            _ => self.floor.read_all_again(),
+        }
+        // Read on without waiting for acknowledgements, as long as most of what a full read has brought can be taken on.
+        if is_full && admitted * 2 >= read && busy.is_empty() && !self.suspects() {
+            self.pace.has_read(lowest, admitted, began);
+            self.read_on(session, &busy).await?;
+            return Ok(false);
+        }
+        self.pace.waits_for_nothing();
+        let handed = self.send_parked(&busy);
+        let was_futile = admitted > 0 && handed.is_empty();
+        let futile_for = (began.elapsed() * SHARE_OF_FUTILE_READS).min(LONGEST_FUTILE_WAIT);
+        self.read_again_at = was_futile.then(|| Instant::now() + futile_for);
+        sent.extend(handed);
+        self.report_fullness();
+        if deleted == 0 && sent.is_empty() {
+            return Ok(reads_all);
+        }
+        self.await_until(session, Awaited::These(sent)).await?;
+        self.report_fullness();
+        Ok(false)
+    }
+
+    /// What was taken on is handed over behind the next read, if that may go off at once.
+    async fn read_on(&mut self, session: &Session, busy: &HashSet<u32>) -> Result<(), DatabaseError> {
+        let awaited = match self.pace.next_read() {
+            Some(at) => Awaited::Time(at),
+            None if self.in_flight.is_half_empty() => return Ok(()),
+            None => Awaited::Room,
+        };
+        self.send_parked(busy);
+        self.await_until(session, awaited).await?;
+        self.report_fullness();
+        Ok(())
+    }
+
+    async fn cycle_without_read(
+        &mut self,
+        session: &Session,
+        busy: &HashSet<u32>,
+    ) -> Result<bool, DatabaseError> {
+        let sent = self.send_parked(busy);
+        let deleted = self.delete_acknowledged(session).await?;
+        self.report_fullness();
+        if deleted == 0 && sent.is_empty() {
+            return Ok(true);
+        }
+        self.await_until(session, Awaited::These(sent)).await?;
+        self.report_fullness();
+        Ok(false)
+    }
+
+    /// The delete and the read are one round trip, and on the wire before the rows at hand go to the producer: database and
+    /// producer work at the same time.
+    async fn read_and_send_parked(
+        &mut self,
+        session: &Session,
+        busy: &HashSet<u32>,
+        limit: BatchLimit,
+    ) -> Result<(Vec<PendingMessage>, HashSet<i64>), DatabaseError> {
+        let above = self.floor.read_above();
+        let in_flight = self.in_flight.seqs_above(above);
+        let acknowledged = self.acknowledged.clone();
+        let deleted = outbox::delete(session, &acknowledged);
+        let read = outbox::pending(session, Unread { above, but: &in_flight }, limit);
+        let database = self.database.clone();
+        self.refused_meanwhile.clear();
+        let mut round_trip = pin!(database.within_limit(async { tokio::try_join!(deleted, read) }));
+        let at_once = futures_util::poll!(&mut round_trip);
+        // The statements are on the wire when the session's own task has had its turn.
+        tokio::task::yield_now().await;
+        let sent = self.send_parked(busy);
+        let ((), pending) = match at_once {
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => round_trip.await?,
+        };
+        Ok((pending, sent))
+    }
+
+    /// Little while somebody hangs: most of it may be for him. Not much more than can be taken on; but some more, as the
+    /// first ones may be of keys that wait.
+    fn read_limit(&self, busy: &HashSet<u32>) -> BatchLimit {
+        let share = if busy.is_empty() { 1 } else { SHARE_BESIDE_STRAGGLERS };
+        let room = i64::try_from(self.in_flight.room()).unwrap_or(i64::MAX).max(FEW_ROWS);
+        BatchLimit {
+            rows: (self.pace.rows(self.settings.batch_rows) / share).min(room).max(1),
+            bytes: self.settings.batch_bytes,
+        }
+    }
+
+    /// When the delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
+    pub(super) async fn delete_acknowledged(&mut self, session: &Session) -> Result<usize, DatabaseError> {
+        self.database.within_limit(outbox::delete(session, &self.acknowledged)).await?;
+        Ok(self.forget_acknowledged())
+    }
+
+    /// Their rows are gone.
+    fn forget_acknowledged(&mut self) -> usize {
+        for seq in &self.acknowledged {
+            self.in_flight.finish(*seq);
+        }
+        let deleted = std::mem::take(&mut self.acknowledged).len();
+        self.deleted_since_look += deleted;
+        deleted
+    }
+}

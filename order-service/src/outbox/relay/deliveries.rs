@@ -1,0 +1,142 @@
+//! # Deliveries
+//!
+//! What becomes of what was handed over: acknowledged, refused, or not heard of yet.
+
+use super::{IN_FLIGHT_FULL, PUBLISHING_FAILS, Relay};
+use crate::kafka::event_publisher::{Delivery, refused_for_good, told_with_cure};
+use crate::outbox::in_flight::InFlight;
+use crate::storage::Session;
+use crate::storage::error::DatabaseError;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
+
+/// How many deliveries are taken at a time.
+const MOST_DELIVERIES: usize = 1000;
+
+/// What a cycle waits for.
+pub(super) enum Awaited {
+    /// The deliveries of these rows. What an earlier cycle left behind is not waited for.
+    These(HashSet<i64>),
+    /// Room for more.
+    Room,
+    /// This time; patience is no matter.
+    Time(Instant),
+}
+
+impl Awaited {
+    fn came(&mut self, seq: i64) {
+        if let Self::These(seqs) = self {
+            seqs.remove(&seq);
+        }
+    }
+
+    fn is_there(&self, in_flight: &InFlight) -> bool {
+        match self {
+            Self::These(seqs) => seqs.is_empty(),
+            Self::Room => in_flight.is_half_empty(),
+            Self::Time(at) => Instant::now() >= *at,
+        }
+    }
+}
+
+impl Relay {
+    /// Collects deliveries until what is awaited has come, or nothing came for a while. The lease is renewed meanwhile.
+    pub(super) async fn await_until(
+        &mut self,
+        session: &Session,
+        mut awaited: Awaited,
+    ) -> Result<(), DatabaseError> {
+        let patience_of = |awaited: &Awaited, straggler_after: Duration| match awaited {
+            Awaited::Time(at) => *at,
+            Awaited::These(_) | Awaited::Room => Instant::now() + straggler_after,
+        };
+        let mut patience = patience_of(&awaited, self.settings.straggler_after);
+        let mut deliveries = Vec::with_capacity(MOST_DELIVERIES);
+        while !awaited.is_there(&self.in_flight) {
+            let renew_at = self.lease.renew_at().unwrap_or(patience);
+            tokio::select! {
+                biased;
+                _ = self.deliveries.recv_many(&mut deliveries, MOST_DELIVERIES) => {
+                    for delivery in deliveries.drain(..) {
+                        awaited.came(delivery.seq);
+                        self.take(delivery);
+                    }
+                    patience = patience_of(&awaited, self.settings.straggler_after);
+                }
+                () = sleep_until(patience.into()) => return Ok(()),
+                () = sleep_until(renew_at.into()) => if !self.leads(session).await? { return Ok(()) },
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_deliveries(&mut self) {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.take(delivery);
+        }
+    }
+
+    pub(super) fn take(&mut self, Delivery { seq, result }: Delivery) {
+        match result {
+            Ok(()) => {
+                self.acknowledged.push(seq);
+                if let Some(key) = self.in_flight.key_of(seq) {
+                    self.progress.insert(self.partitions.of_key(key), Instant::now());
+                }
+                self.in_flight.acknowledged(seq);
+                self.metrics.published.inc();
+                self.replacements.succeeded();
+                self.is_beyond_suspicion(seq);
+                self.read_again_at = None;
+                self.failed.acknowledged(seq);
+                self.clear_failure_if_over();
+            }
+            Err(error) => {
+                let key = self.in_flight.key_of(seq).map(str::to_owned);
+                self.in_flight.finish(seq);
+                self.floor.is_below(seq);
+                if self.stands_by() {
+                    // Its troubles are those of who publishes now.
+                    return;
+                }
+                if let (Some(key), Some(cause)) = (key, refused_for_good(&error)) {
+                    if self.was_refused_alone(seq) {
+                        self.quarantine(seq, &key, cause);
+                        return;
+                    }
+                } else {
+                    self.is_not_alone_any_more(seq);
+                }
+                self.fail(
+                    seq,
+                    &format!("outbox row {seq} is not acknowledged: {}", told_with_cure(&error)),
+                    Instant::now(),
+                );
+            }
+        }
+    }
+
+    /// The row is still there, and is sent again after a wait.
+    pub(super) fn fail(&mut self, seq: i64, what: &str, now: Instant) {
+        self.failed.failed(seq, now);
+        self.metrics.failed.inc();
+        self.alarms.raise(PUBLISHING_FAILS, "", format!("{what}; it stays in the outbox and is tried again"));
+    }
+
+    pub(super) fn clear_failure_if_over(&self) {
+        if self.failed.is_empty() {
+            self.alarms.clear(PUBLISHING_FAILS, "");
+        }
+    }
+
+    pub(super) fn report_fullness(&self) {
+        self.metrics.in_flight.set(i64::try_from(self.in_flight.awaited()).unwrap_or(i64::MAX));
+        if self.in_flight.is_full() {
+            let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.awaited());
+            self.alarms.raise(IN_FLIGHT_FULL, "", detail);
+        } else {
+            self.alarms.clear(IN_FLIGHT_FULL, "");
+        }
+    }
+}
