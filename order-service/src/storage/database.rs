@@ -245,7 +245,9 @@ async fn connect(config: Config) -> Result<Session, ConnectionError> {
             Some(refusal) => ConnectionError::InvalidConnectionUrl(refusal),
             None => ConnectionError::BadConnection(with_causes(&error)),
         })?;
-    Session::try_from_client_and_connection(client, connection).await
+    let mut session = Session::try_from_client_and_connection(client, connection).await?;
+    admission::check_directness(&mut session).await?;
+    Ok(session)
 }
 
 /// What every session promises: durable commits, and locks that are free again soon after a client is gone.
@@ -262,11 +264,12 @@ fn session_config(settings: &DatabaseSettings) -> Result<Config, DatabaseError> 
         .map_err(|error| DatabaseError::Refused(format!("database.url: {}", with_causes(&error))))?;
     let options = format!(
         "{} -c synchronous_commit=on -c default_transaction_isolation=read\\ committed -c lock_timeout={} -c statement_timeout={} \
-         -c idle_in_transaction_session_timeout={} -c enable_seqscan=off -c jit=off",
+         -c idle_in_transaction_session_timeout={} -c enable_seqscan=off -c jit=off {}",
         config.get_options().unwrap_or_default(),
         settings.lock_timeout.as_millis(),
         settings.statement_timeout.as_millis(),
         settings.idle_in_transaction_timeout.as_millis(),
+        admission::MARK,
     );
     config.options(options.trim_start());
     config.connect_timeout(settings.acquire_timeout);

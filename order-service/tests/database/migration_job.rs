@@ -8,13 +8,14 @@ use order_service::storage::migrations;
 use service_chassis::exit::sentence;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 cases!(
     a_database_that_comes_later_is_waited_for_and_migrated,
     a_database_that_never_comes_is_given_up_with_its_address_and_without_its_password,
     a_wrong_password_role_or_database_is_refused_at_once_with_what_to_do,
+    a_pooler_that_drops_what_a_session_promises_is_refused_at_once,
     a_database_of_a_newer_version_is_not_taken_for_up_to_date,
 );
 
@@ -76,6 +77,42 @@ async fn a_wrong_password_role_or_database_is_refused_at_once_with_what_to_do(ri
         assert!(told.contains(cure) && !told.contains("wrong@"), "{told}");
         assert!(begin.elapsed().as_secs() < 30, "it must not be waited for");
     }
+}
+
+/// As PgBouncer does with `ignore_startup_parameters = options`: the server's session is not the one that was asked for.
+async fn a_pooler_that_drops_what_a_session_promises_is_refused_at_once(rig: Arc<Rig>) {
+    const MARK: &[u8] = b"order_service.session=direct";
+    const OTHER: &[u8] = b"order_service.session=pooled";
+    let database = rig.empty_database().await;
+    let url = database.url();
+    let server = address(&url).to_owned();
+    let pooler = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through_pooler = url.replace(&server, &pooler.local_addr().unwrap().to_string());
+    let pooling = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = pooler.accept().await.unwrap();
+            let mut server = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move {
+                let mut startup = Vec::new();
+                let place = loop {
+                    client.read_buf(&mut startup).await.unwrap();
+                    if let Some(place) = startup.windows(MARK.len()).position(|bytes| bytes == MARK) {
+                        break place;
+                    }
+                };
+                startup[place..place + MARK.len()].copy_from_slice(OTHER);
+                server.write_all(&startup).await.unwrap();
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    let begin = Instant::now();
+    let error = migrate(&through_pooler, "1m").await.unwrap_err();
+    pooling.abort();
+    let told = sentence(&error);
+    assert!(matches!(error, MigrationJobError::Refused { .. }), "{told}");
+    assert!(told.contains("name PostgreSQL itself in database.url"), "{told}");
+    assert!(begin.elapsed().as_secs() < 30, "it must not be waited for");
 }
 
 async fn a_database_of_a_newer_version_is_not_taken_for_up_to_date(rig: Arc<Rig>) {
