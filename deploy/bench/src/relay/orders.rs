@@ -8,12 +8,17 @@ use super::backlog::{connect, fill};
 use crate::Failure;
 use crate::load::{self, Load, Pace, Plan, Products};
 use crate::report::{Row, Series, figure, say, shown_usage};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
 
 const ORDERS_PER_SECOND: f64 = 500.0;
 const CONNECTIONS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(8);
+/// COMMITs by which the disk is judged.
+const PROBES: usize = 500;
+const STILL_QUIET: f64 = 1.15;
+const LONGEST_UNREST: Duration = Duration::from_mins(1);
 
 /// The p99 with and without.
 pub(super) async fn measure(bench: &RelayBench) -> Result<Row, Failure> {
@@ -48,10 +53,13 @@ pub(super) async fn measure(bench: &RelayBench) -> Result<Row, Failure> {
 async fn with_backlog(bench: &RelayBench, rows: u64) -> Result<(Load, f64), Failure> {
     let shop = bench.servers.shop().await?;
     let client = connect(&shop.url()).await?;
+    client.batch_execute("CREATE TABLE probe (n integer)").await?;
+    let usual = slow_commit(&client).await?;
     if rows > 0 {
         fill(&client, rows, 1).await?;
     }
     client.batch_execute("CHECKPOINT").await?;
+    until_disk_is_quiet(&client, usual).await?;
     let service = bench.serve(&shop.url()).await?;
     let plan = Plan {
         products: Products::Many,
@@ -69,4 +77,28 @@ async fn with_backlog(bench: &RelayBench, rows: u64) -> Result<(Load, f64), Fail
         return Err("the backlog was gone before the last order: take more --rows".into());
     }
     Ok((load?, (rows - left) as f64 / (WARM_UP + WINDOW).as_secs_f64()))
+}
+
+/// The backlog was written in seconds, and the disk has to do with it for some more: until a COMMIT takes as long as before.
+async fn until_disk_is_quiet(client: &Client, usual: Duration) -> Result<(), Failure> {
+    let give_up = Instant::now() + LONGEST_UNREST;
+    while slow_commit(client).await? > usual.mul_f64(STILL_QUIET) {
+        if Instant::now() > give_up {
+            say("  the disk has not become quiet again: the next figures are worth little")?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The ninth decile of what a COMMIT takes.
+async fn slow_commit(client: &Client) -> Result<Duration, Failure> {
+    let mut taken = Vec::with_capacity(PROBES);
+    for _ in 0..PROBES {
+        let began = Instant::now();
+        client.execute("INSERT INTO probe VALUES (1)", &[]).await?;
+        taken.push(began.elapsed());
+    }
+    taken.sort();
+    Ok(taken[PROBES * 9 / 10])
 }
