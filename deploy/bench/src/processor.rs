@@ -4,7 +4,10 @@
 //! used the processors while it was measured.
 
 use std::fs;
+use std::pin::pin;
 use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// `USER_HZ`: what `/proc` counts in, on every architecture that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -81,6 +84,28 @@ impl Resident {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         Some(Self { all: kilobytes(&status, "VmRSS:")?, anonymous: kilobytes(&status, "RssAnon:")? })
     }
+}
+
+/// What comes of `work`, and the most memory that this process had meanwhile, looked at twenty times a second.
+pub(crate) async fn with_most_resident<T>(id: i32, work: impl Future<Output = T>) -> (T, Resident) {
+    let mut highest = Resident::of(id).unwrap_or_default();
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return (done, highest),
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                let now = Resident::of(id).unwrap_or_default();
+                if now.all > highest.all {
+                    highest = now;
+                }
+            }
+        }
+    }
+}
+
+/// Of bytes: 10^6 of them.
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn kilobytes(status: &str, name: &str) -> Option<u64> {

@@ -7,17 +7,14 @@ use super::{Bench, USUAL};
 use crate::Failure;
 use crate::command_line::Measure;
 use crate::load::{self, Load, Pace, Products};
-use crate::processor::Resident;
+use crate::processor::{Resident, megabytes, with_most_resident};
 use crate::report::{Row, Series, figure, say, shown_usage};
-use std::time::Duration;
 
 /// The peak is taken at so many connections.
 const PEAK_CONNECTIONS: usize = 512;
 /// Buyers who do not wait for one another: more than the service takes in at once.
 const CROWD: usize = 2_048;
 const SMOKE_CROWD: usize = 256;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const MEGABYTE: f64 = 1_000_000.0;
 
 struct AtPeak {
     load: Load,
@@ -33,14 +30,14 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         let at_peak = peak(bench).await?;
         let rate = at_peak.load.rate();
         peaks.push(rate);
-        memory.push(at_peak.highest.all as f64 / MEGABYTE);
-        idle.push(at_peak.idle.all as f64 / MEGABYTE);
+        memory.push(megabytes(at_peak.highest.all));
+        idle.push(megabytes(at_peak.idle.all));
         say(&format!(
             "  round {round}: peak {} orders/s; resident {} MB, of that {} MB no file's; idle {} MB; {}",
             figure(rate),
-            figure(at_peak.highest.all as f64 / MEGABYTE),
-            figure(at_peak.highest.anonymous as f64 / MEGABYTE),
-            figure(at_peak.idle.all as f64 / MEGABYTE),
+            figure(megabytes(at_peak.highest.all)),
+            figure(megabytes(at_peak.highest.anonymous)),
+            figure(megabytes(at_peak.idle.all)),
             shown_usage(at_peak.load.usage)
         ))?;
         if bench.options.wants(Measure::OverloadGoodput) {
@@ -74,25 +71,13 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
 async fn peak(bench: &Bench) -> Result<AtPeak, Failure> {
     let shop = bench.servers.shop().await?;
     let service = bench.serve(&shop.url(), USUAL).await?;
-    let resident = || Resident::of(service.id()).unwrap_or_default();
     // Its start is over, and nobody has asked for anything.
     tokio::time::sleep(bench.options.warm_up()).await;
-    let idle = resident();
+    let idle = Resident::of(service.id()).unwrap_or_default();
     let plan = bench.plan(Products::Hot, Pace::Closed, PEAK_CONNECTIONS);
-    let mut highest = idle;
     let driving = load::drive(service.address, plan, bench.watched(&service));
-    tokio::pin!(driving);
-    let load = loop {
-        tokio::select! {
-            load = &mut driving => break load?,
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                let now = resident();
-                if now.all > highest.all {
-                    highest = now;
-                }
-            }
-        }
-    };
+    let (load, highest) = with_most_resident(service.id(), driving).await;
+    let load = load?;
     service.kill().await;
     Ok(AtPeak { load, idle, highest })
 }

@@ -5,13 +5,10 @@
 use super::backlog::{connect, fill, until_empty};
 use super::{RelayBench, RelayMeasure, raw};
 use crate::Failure;
-use crate::processor::{Reading, Resident};
+use crate::processor::{Reading, Resident, megabytes, with_most_resident};
 use crate::report::{Row, Series, figure, say, shown_usage};
-use std::time::Duration;
 use tokio::time::Instant;
 
-const MEGABYTE: f64 = 1e6;
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The backlog of which the memory is compared with.
 const FEW_ROWS: u64 = 10_000;
 
@@ -27,7 +24,7 @@ pub(super) async fn measure(bench: &RelayBench) -> Result<Vec<Row>, Failure> {
     for round in 1..=bench.options.rounds {
         let many = drain(bench, bench.options.rows).await?;
         rates.push(many.rate);
-        memory.push(many.highest.all as f64 / MEGABYTE);
+        memory.push(megabytes(many.highest.all));
         if bench.options.wants(RelayMeasure::DrainVsRaw) {
             let (servers, rows) = (bench.servers.broker.bootstrap_servers(), bench.options.rows);
             let rate = tokio::task::spawn_blocking(move || raw::rate(&servers, rows)).await??;
@@ -35,7 +32,7 @@ pub(super) async fn measure(bench: &RelayBench) -> Result<Vec<Row>, Failure> {
             say(&format!("  round {round}: raw {} events/s", figure(rate)))?;
         }
         if bench.options.wants(RelayMeasure::DrainMemory) {
-            few.push(drain(bench, FEW_ROWS).await?.highest.all as f64 / MEGABYTE);
+            few.push(megabytes(drain(bench, FEW_ROWS).await?.highest.all));
         }
     }
     let mut rows = Vec::new();
@@ -59,25 +56,13 @@ async fn drain(bench: &RelayBench, rows: u64) -> Result<Drained, Failure> {
     let began = Instant::now();
     let service = bench.serve(&shop.url()).await?;
     let reading = Reading::take(bench.watched(&service));
-    let emptied = until_empty(&client);
-    tokio::pin!(emptied);
-    let mut highest = Resident::default();
-    let emptied = loop {
-        tokio::select! {
-            emptied = &mut emptied => break emptied?,
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                let now = Resident::of(service.id()).unwrap_or_default();
-                if now.all > highest.all {
-                    highest = now;
-                }
-            }
-        }
-    };
+    let (emptied, highest) = with_most_resident(service.id(), until_empty(&client)).await;
+    let emptied = emptied?;
     let rate = rows as f64 / (emptied - began).as_secs_f64();
     say(&format!(
         "  {rows} rows: {} events/s; resident {} MB; {}",
         figure(rate),
-        figure(highest.all as f64 / MEGABYTE),
+        figure(megabytes(highest.all)),
         shown_usage(reading.since())
     ))?;
     service.kill().await;
