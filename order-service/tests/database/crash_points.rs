@@ -34,13 +34,6 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// A transaction that writes order and event waits at its event while somebody holds this.
 const HOLD_EVENTS: &str = "BEGIN; LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE";
-/// COMMIT of an order waits for the advisory lock 1.
-const COMMIT_WAITS: &str = "
-    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
-    CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION wait();";
-
 impl Running {
     /// Orders one piece of `product`; none when no answer came.
     fn orders_one(

@@ -178,6 +178,17 @@ impl Shop {
         self.session().await.batch_execute(statements).await.expect(statements);
     }
 
+    /// From now on the COMMIT of a transaction that has added to this table waits for the advisory lock 1.
+    pub(crate) async fn commits_wait(&self, table: &str) {
+        self.execute(&format!(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+             CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION wait();"
+        ))
+        .await;
+    }
+
     /// Products 1, 2, … with these prices and stocks.
     pub(crate) async fn stock(&self, products: &[(i64, i64)]) {
         for (price, on_hand) in products {

@@ -34,12 +34,6 @@ cases!(
 );
 
 const MESSAGES: &str = "SELECT count(*) FROM outbox";
-/// COMMIT of a transaction that has touched `product` waits for this lock.
-const COMMIT_WAITS: &str = "
-    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
-    CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON product DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION wait();";
 const WAITING_FOR_THE_LOCK: &str =
     "SELECT pid::bigint FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()";
 
@@ -114,7 +108,7 @@ async fn the_callback_runs_when_others_can_see_the_commit(rig: Arc<Rig>) {
 
 async fn the_callback_waits_while_commit_waits(rig: Arc<Rig>) {
     let shop = Arc::new(rig.shop().await);
-    shop.execute(COMMIT_WAITS).await;
+    shop.commits_wait("product").await;
     let holder = shop.session().await;
     holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let calls = Counter::default();
@@ -203,7 +197,7 @@ async fn a_swallowed_database_error_is_a_rollback(rig: Arc<Rig>) {
 
 async fn a_connection_lost_during_commit_is_unknown(rig: Arc<Rig>) {
     let shop = Arc::new(rig.shop().await);
-    shop.execute(COMMIT_WAITS).await;
+    shop.commits_wait("product").await;
     let holder = shop.session().await;
     holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let calls = Counter::default();

@@ -1,9 +1,9 @@
 //! P1 and P8: it ends before COMMIT has succeeded, by an error, a panic, or the death of the process; or work swallows an
 //! error of the database. Nothing is published, stock and coupon are untouched, nobody is told that he has bought.
 
+use super::HOLD_EVENTS;
 use super::process::ServiceProcess;
 use super::verdict::Verdict;
-use super::{COMMIT_WAITS, HOLD_EVENTS};
 use crate::cases;
 use crate::requests::request;
 use crate::rig::{Rig, Shop};
@@ -213,7 +213,7 @@ async fn a_service_killed_before_commit_has_sold_nothing(rig: Arc<Rig>) {
 
 async fn a_service_killed_during_commit_has_sold_once_and_a_repeat_says_so(rig: Arc<Rig>) {
     let (shop, mut verdict) = (shop_with_coupon(&rig).await, Verdict::default());
-    shop.execute(COMMIT_WAITS).await;
+    shop.commits_wait("orders").await;
     let operator = shop.session().await;
     operator.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let service = ServiceProcess::start(&shop).await;

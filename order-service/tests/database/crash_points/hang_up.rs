@@ -1,9 +1,9 @@
 //! P4: the client hangs up, or the service is told to stop, in mid-request. Order and event are both there or neither,
 //! and a repeat under the same key buys once.
 
+use super::HOLD_EVENTS;
 use super::process::ServiceProcess;
 use super::verdict::Verdict;
-use super::{COMMIT_WAITS, HOLD_EVENTS};
 use crate::cases;
 use crate::rig::Rig;
 use crate::running::Running;
@@ -39,7 +39,7 @@ pub(crate) async fn order(address: SocketAddr, key: &str) -> TcpStream {
 async fn a_client_that_hangs_up_leaves_no_half_order(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(1500, 5)]).await;
-    shop.execute(COMMIT_WAITS).await;
+    shop.commits_wait("orders").await;
     let service = Running::start(&shop).await;
     let operator = shop.session().await;
     let mut verdict = Verdict::default();

@@ -1,7 +1,6 @@
 //! P15: the same key at once, in one process and on two replicas: one order. With another payload: one of them is
 //! bought, the other is told that the key is used.
 
-use super::COMMIT_WAITS;
 use super::verdict::Verdict;
 use crate::cases;
 use crate::held_desk::Answer;
@@ -85,7 +84,7 @@ async fn the_same_key_at_once_on_two_replicas_buys_once(rig: Arc<Rig>) {
 
 /// The first is in the middle of its COMMIT when its twin, on another replica, comes to the locked rows.
 async fn twins(shop: &Shop, twin: &OrderRequest, verdict: &mut Verdict) -> [Answer; 2] {
-    shop.execute(COMMIT_WAITS).await;
+    shop.commits_wait("orders").await;
     let operator = shop.session().await;
     operator.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let mut placed = Vec::new();
