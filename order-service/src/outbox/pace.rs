@@ -1,7 +1,7 @@
 //! # Pace
 //!
 //! Answers: *how fast may a backlog be published?* As fast as it goes while nobody orders. Beside orders, only so fast that
-//! buyers do not feel it, as relay and orders share the database's disk and processors: what is deleted must be flushed before an
+//! buyers feel little of it, as relay and orders share the database's disk and processors: what is deleted must be flushed before an
 //! order's COMMIT that comes after it.
 //!
 //! But never slower than twice the rate at which rows are added, or the backlog would never end. Rows that come as they are
@@ -60,12 +60,17 @@ impl Pace {
         (self.last_look, self.added, self.next_read) = (None, 0.0, None);
     }
 
-    /// Rows in a second, where there is a limit: orders come, and beginning with this seq there is a backlog.
+    /// Rows in a second beside orders.
+    fn rate(&self) -> f64 {
+        self.beside_orders.max(2.0 * self.added)
+    }
+
+    /// The same, where there is a limit: orders come, and beginning with this seq there is a backlog.
     fn limit(&self, lowest: i64) -> Option<f64> {
         let (_, reached) = self.last_look?;
         let few = count(FEW_ROWS).max(self.added);
         let is_backlog = count(reached - lowest) > few;
-        let limit = self.beside_orders.max(2.0 * self.added);
+        let limit = self.rate();
         (self.added > 0.0 && is_backlog && limit.is_finite()).then_some(limit)
     }
 
@@ -91,7 +96,7 @@ impl Pace {
         if self.next_read.is_none() {
             return most;
         }
-        let rate = self.beside_orders.max(2.0 * self.added);
+        let rate = self.rate();
         let rows =
             Duration::try_from_secs_f64(rate * READ_EVERY.as_secs_f64()).unwrap_or(Duration::MAX).as_secs();
         i64::try_from(rows).unwrap_or(i64::MAX).max(FEWEST_ROWS_OF_A_READ).min(most)
