@@ -23,7 +23,7 @@ fn report(call: &Call<&'static str>, outcome: Result<(), DeliveryFailure>) -> Re
 }
 
 fn failed(call: &Call<&'static str>) -> Report {
-    report(call, Err(DeliveryFailure::new("503")))
+    report(call, Err(DeliveryFailure::unavailable("503")))
 }
 
 #[test]

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 
 use super::assignments::{Assignments, DeliveryRules, Reported};
 use super::offset_commits::OffsetCommits;
 use super::positions::{self, Finding};
 use super::{GroupConsumer, Signal, client};
 use crate::delivery::call::{Calls, Report};
-use crate::delivery::{Event, RecordPosition, decode};
+use crate::delivery::{Event, Record};
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
 
@@ -153,9 +153,7 @@ impl Group {
             // Fetched before the partition was paused or handed back. It is not lost: nothing of it is committed.
             return;
         }
-        let position = RecordPosition { topic: self.topic.clone(), partition, offset };
-        let headers = record.headers().into_iter().flat_map(Headers::iter);
-        match decode::decode(position, record.payload(), headers.map(|header| (header.key, header.value))) {
+        match Event::decode(Arc::new(Record::read(self.topic.clone(), record))) {
             Ok(event) => {
                 if !self.assignments.take_in(partition, offset, record.key(), event) {
                     tracing::debug!(

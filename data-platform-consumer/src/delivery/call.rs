@@ -96,7 +96,7 @@ struct Pending {
 impl Pending {
     fn new(call: &Call, mailbox: Sender<Signal>) -> Self {
         let Call { assignment, partition, offset, .. } = *call;
-        let outcome = Err(DeliveryFailure::new("the call ended without a result"));
+        let outcome = Err(DeliveryFailure::unavailable("the call ended without a result"));
         Self { mailbox, assignment, partition, offset, outcome }
     }
 
@@ -121,7 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::decode;
+    use crate::delivery::{Record, RecordPosition};
     use crate::sink::Delivery;
 
     struct PanickingSink;
@@ -148,9 +148,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (mailbox, signals) = mpsc::channel();
         let calls = Calls::new(runtime.handle().clone(), Arc::new(PanickingSink), mailbox);
-        let position = crate::delivery::RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
+        let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
         let value: &[u8] = br#"{"occurredAt":"2025-05-29T01:43","orderId":15}"#;
-        let event = Arc::new(decode::decode(position, Some(value), []).unwrap());
+        let record = Record::new(position, None, None, Some(value), []);
+        let event = Arc::new(Event::decode(Arc::new(record)).unwrap());
         calls.start(Call { assignment: AssignmentEpoch::default(), partition: 3, offset: 7, event });
         let Signal::Reported(report) = signals.recv_timeout(Duration::from_secs(10)).unwrap() else {
             panic!("a call reports")

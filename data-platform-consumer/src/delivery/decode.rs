@@ -5,25 +5,18 @@
 //! undecodable, and a record that cannot be understood must not be skipped either. What happens to it is the
 //! caller's affair.
 
+use std::sync::Arc;
+
 use shared_messages::headers::{EventHeaders, EventType, HeaderError, ReceivedHeaders, TraceContext};
 use shared_messages::{DecodeError, OrderCompletedMessage, Uuid};
 
-/// Where a record lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordPosition {
-    /// The topic.
-    pub topic: std::sync::Arc<str>,
-    /// The partition.
-    pub partition: i32,
-    /// The offset in the partition.
-    pub offset: i64,
-}
+use super::{Record, RecordPosition};
 
 /// What is delivered to the data platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The record that carried it.
-    pub position: RecordPosition,
+    pub record: Arc<Record>,
     /// Its id, of which a record of the original demonstration has none.
     pub event_id: Option<Uuid>,
     /// The trace in which the order was placed.
@@ -33,9 +26,14 @@ pub struct Event {
 }
 
 impl Event {
+    /// Where its record lies.
+    pub fn position(&self) -> &RecordPosition {
+        self.record.position()
+    }
+
     /// The same for every delivery of this event: its id, or where it lies if it has none.
     pub fn idempotency_key(&self) -> String {
-        let RecordPosition { topic, partition, offset } = &self.position;
+        let RecordPosition { topic, partition, offset } = self.position();
         self.event_id.map_or_else(|| format!("{topic}-{partition}-{offset}"), |id| id.to_string())
     }
 }
@@ -62,18 +60,18 @@ pub enum Undecodable {
     },
 }
 
-/// Reads one record.
-pub(crate) fn decode<'a>(
-    position: RecordPosition,
-    value: Option<&[u8]>,
-    headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
-) -> Result<Event, Undecodable> {
-    let headers = EventHeaders::from_pairs(headers)?;
-    let message = match headers.event_type {
-        EventType::OrderCompletedV1 => OrderCompletedMessage::from_json(value.ok_or(Undecodable::NoValue)?)?,
-    };
-    let event_id = event_id(&headers, &message)?;
-    Ok(Event { position, event_id, trace: headers.trace, message })
+impl Event {
+    /// Reads one record.
+    pub fn decode(record: Arc<Record>) -> Result<Self, Undecodable> {
+        let headers = EventHeaders::from_pairs(record.headers())?;
+        let message = match headers.event_type {
+            EventType::OrderCompletedV1 => {
+                OrderCompletedMessage::from_json(record.value().ok_or(Undecodable::NoValue)?)?
+            }
+        };
+        let event_id = event_id(&headers, &message)?;
+        Ok(Self { event_id, trace: headers.trace, message, record })
+    }
 }
 
 fn event_id(headers: &ReceivedHeaders, message: &OrderCompletedMessage) -> Result<Option<Uuid>, Undecodable> {
@@ -93,7 +91,8 @@ mod tests {
 
     fn read(value: Option<&[u8]>, headers: &[(&str, &str)]) -> Result<Event, Undecodable> {
         let position = RecordPosition { topic: "order-completed".into(), partition: 2, offset: 7 };
-        decode(position, value, headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))))
+        let headers = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes())));
+        Event::decode(Arc::new(Record::new(position, None, Some(b"15"), value, headers)))
     }
 
     #[test]

@@ -6,7 +6,9 @@
 
 pub(crate) mod call;
 pub mod decode;
+pub mod record;
 pub mod retry;
 
-pub use decode::{Event, RecordPosition, Undecodable};
+pub use decode::{Event, Undecodable};
+pub use record::{Record, RecordPosition};
 pub use retry::RetryPolicy;

@@ -38,8 +38,8 @@ impl Sink for LogSink {
             tracing::info!(
                 order.id = event.message.order_id,
                 event.id = event.idempotency_key(),
-                kafka.partition = event.position.partition,
-                kafka.offset = event.position.offset,
+                kafka.partition = event.position().partition,
+                kafka.offset = event.position().offset,
                 "consume message={}",
                 event.message
             );

@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -28,16 +29,56 @@ pub trait Sink: Send + Sync + 'static {
     fn deliver<'a>(&'a self, event: &'a Event) -> Delivery<'a>;
 }
 
-/// The platform does not have the event, or nobody knows whether it does. It is tried again.
+/// The platform does not have the event, or nobody knows whether it does. What follows from it depends on whose fault it
+/// is, which the sink tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryFailure {
+    kind: FailureKind,
     cause: String,
 }
 
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The platform is away, took too long, or failed by itself. It is tried again; only if that goes on while other
+    /// records are taken, the record is at fault.
+    Unavailable,
+    /// The platform wants fewer calls, for so long if it says so. It is never the record's fault.
+    Throttled {
+        /// How long to call nobody.
+        retry_after: Option<Duration>,
+    },
+    /// The platform will never take this record, and says so.
+    Rejected,
+    /// The platform takes nothing from us: a wrong address, a password, a table that is not there. An operator must
+    /// look; it is never the record's fault.
+    Misconfigured,
+}
+
 impl DeliveryFailure {
-    /// With what is to be read in the log.
-    pub fn new(cause: impl Into<String>) -> Self {
-        Self { cause: cause.into() }
+    /// The platform is away, or failed by itself.
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Unavailable, cause: cause.into() }
+    }
+
+    /// The platform wants fewer calls.
+    pub fn throttled(cause: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { kind: FailureKind::Throttled { retry_after }, cause: cause.into() }
+    }
+
+    /// The platform will never take this record.
+    pub fn rejected(cause: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Rejected, cause: cause.into() }
+    }
+
+    /// The platform takes nothing from us.
+    pub fn misconfigured(cause: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Misconfigured, cause: cause.into() }
+    }
+
+    /// Whose fault it is.
+    pub fn kind(&self) -> FailureKind {
+        self.kind
     }
 }
 

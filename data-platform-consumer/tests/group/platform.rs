@@ -117,15 +117,15 @@ impl Sink for PlatformSink {
         Box::pin(async move {
             let receipt = Receipt {
                 member: self.member,
-                partition: event.position.partition,
-                offset: event.position.offset,
+                partition: event.position().partition,
+                offset: event.position().offset,
                 order_id: event.message.order_id,
             };
             self.platform.note(|log| log.calls.push(receipt.clone()));
             let answer = (self.platform.manners.lock().unwrap())(&receipt);
             match answer {
                 Answer::Take => {}
-                Answer::Fail => return Err(DeliveryFailure::new("503, as the test wants")),
+                Answer::Fail => return Err(DeliveryFailure::unavailable("503, as the test wants")),
                 Answer::TakeAfter(time) => tokio::time::sleep(time).await,
                 Answer::TakeAtTheGate => {
                     self.platform.gate.subscribe().wait_for(|open| *open).await.unwrap();

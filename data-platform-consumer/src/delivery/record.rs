@@ -1,0 +1,131 @@
+//! # Records
+//!
+//! What was read from Kafka, byte for byte: a dead letter must carry exactly what came in, and a sink may hand on fields
+//! that this version does not know. One block of memory holds it all, as thousands of them can wait at a time.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rdkafka::message::{Headers, Message};
+
+/// Where a record lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPosition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset in the partition.
+    pub offset: i64,
+}
+
+impl fmt::Display for RecordPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] at offset {}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// One record of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    position: RecordPosition,
+    /// Milliseconds since 1970.
+    timestamp: Option<i64>,
+    bytes: Box<[u8]>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Box<[(Range<usize>, Option<Range<usize>>)]>,
+}
+
+impl Record {
+    /// A record of these parts.
+    pub fn new<'a>(
+        position: RecordPosition,
+        timestamp: Option<i64>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> Self {
+        let length = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut bytes = Vec::with_capacity(length + 512);
+        let mut put = |part: &[u8]| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            start..bytes.len()
+        };
+        let (key, value) = (key.map(&mut put), value.map(&mut put));
+        let headers = headers.into_iter().map(|(name, value)| (put(name.as_bytes()), value.map(&mut put)));
+        let headers = headers.collect();
+        Self { position, timestamp, bytes: bytes.into_boxed_slice(), key, value, headers }
+    }
+
+    /// What librdkafka holds, copied.
+    pub(crate) fn read(topic: Arc<str>, record: &impl Message) -> Self {
+        let position = RecordPosition { topic, partition: record.partition(), offset: record.offset() };
+        let headers = record.headers().into_iter().flat_map(Headers::iter);
+        let headers = headers.map(|header| (header.key, header.value));
+        Self::new(position, record.timestamp().to_millis(), record.key(), record.payload(), headers)
+    }
+
+    /// Where it lies.
+    pub fn position(&self) -> &RecordPosition {
+        &self.position
+    }
+
+    /// When it was created or appended, in milliseconds since 1970.
+    pub fn timestamp(&self) -> Option<i64> {
+        self.timestamp
+    }
+
+    /// What decides its order and its partition.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.part(self.key.as_ref()?)
+    }
+
+    /// Its body.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.part(self.value.as_ref()?)
+    }
+
+    /// Name and value of each, in their order. Names are UTF-8, as the client demands it.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.headers.iter().filter_map(|(name, value)| {
+            let name = std::str::from_utf8(self.part(name)?).ok()?;
+            Some((name, value.as_ref().and_then(|value| self.part(value))))
+        })
+    }
+
+    fn part(&self, range: &Range<usize>) -> Option<&[u8]> {
+        self.bytes.get(range.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Bytes = Option<Vec<u8>>;
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20))
+    }
+
+    proptest! {
+        #[test]
+        fn it_gives_back_what_it_was_made_of(
+            key in bytes(),
+            value in bytes(),
+            headers in proptest::collection::vec((".{0,8}", bytes()), 0..5),
+        ) {
+            let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
+            let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+            let record = Record::new(position.clone(), Some(9), key.as_deref(), value.as_deref(), pairs.clone());
+            prop_assert_eq!((record.position(), record.timestamp()), (&position, Some(9)));
+            prop_assert_eq!((record.key(), record.value()), (key.as_deref(), value.as_deref()));
+            prop_assert_eq!(record.headers().collect::<Vec<_>>(), pairs.collect::<Vec<_>>());
+        }
+    }
+}
