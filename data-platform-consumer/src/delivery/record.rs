@@ -125,9 +125,10 @@ impl Record {
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
         let mut rest = self.bytes.get(self.headers..).unwrap_or_default();
         std::iter::from_fn(move || {
-            let name = take_with_length(&mut rest)??;
-            let value = take_with_length(&mut rest)?;
-            Some((std::str::from_utf8(name).ok()?, value))
+            let (name, behind) = take_with_length(rest)?;
+            let (value, behind) = take_with_length(behind)?;
+            rest = behind;
+            Some((std::str::from_utf8(name?).ok()?, value))
         })
     }
 
@@ -143,17 +144,15 @@ fn put_with_length(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
     bytes.extend_from_slice(part.unwrap_or_default());
 }
 
-/// Nothing at the end; else a part, which may be none.
-fn take_with_length<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    let (length, behind) = rest.split_first_chunk::<4>()?;
-    *rest = behind;
+/// What `put_with_length` has put, and what stands behind it.
+fn take_with_length(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, behind) = bytes.split_first_chunk::<4>()?;
     let length = u32::from_ne_bytes(*length);
     if length == NO_VALUE {
-        return Some(None);
+        return Some((None, behind));
     }
-    let (part, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    *rest = behind;
-    Some(Some(part))
+    let (part, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(part), behind))
 }
 
 #[cfg(test)]
