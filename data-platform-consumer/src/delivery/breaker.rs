@@ -130,8 +130,9 @@ impl Breaker {
                     self.open(now);
                 }
             }
-            // What was on the wire when it opened says nothing new; a probe starts only when nothing else is.
-            BreakerState::Open if on_the_wire == 0 => self.open(now),
+            // What was on the wire when it opened says nothing new; a probe starts only when nothing else is, and when
+            // the wait is over.
+            BreakerState::Open if on_the_wire == 0 && self.may_start(0, now) => self.open(now),
             BreakerState::Open => {}
             BreakerState::Recovering if self.allowed == 1 => self.open(now),
             BreakerState::Recovering => self.allowed /= 2,

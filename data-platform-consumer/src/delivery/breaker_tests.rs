@@ -101,7 +101,7 @@ fn what_was_on_the_wire_when_it_opened_does_not_lengthen_the_wait() {
     let now = Instant::now();
     let mut breaker = after_failures_of(3, now);
     let until = breaker.held_until();
-    for left in (1..5).rev() {
+    for left in (0..5).rev() {
         breaker.failed((1, 20), false, left, now);
     }
     assert_eq!(breaker.held_until(), until);
