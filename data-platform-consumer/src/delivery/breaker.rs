@@ -57,7 +57,10 @@ pub(crate) struct Breaker {
     state: BreakerState,
     /// Of each record the last outcome: whether it failed.
     recent: VecDeque<(RecordId, bool)>,
+    /// The wait before the next question of an outage.
     held_until: Option<Instant>,
+    /// For so long the platform wants no call: that others which were on the wire are taken does not shorten it.
+    patience_until: Option<Instant>,
     probes_failed: u32,
 }
 
@@ -70,6 +73,7 @@ impl Breaker {
             state: BreakerState::Closed,
             recent: VecDeque::with_capacity(rules.records + 1),
             held_until: None,
+            patience_until: None,
             probes_failed: 0,
         }
     }
@@ -84,7 +88,7 @@ impl Breaker {
 
     /// Whether one more call may start beside those on the wire.
     pub(crate) fn may_start(&self, on_the_wire: usize, now: Instant) -> bool {
-        self.has_room(on_the_wire) && self.held_until.is_none_or(|until| until <= now)
+        self.has_room(on_the_wire) && self.held_until().is_none_or(|until| until <= now)
     }
 
     /// The same, but for a time that must pass first.
@@ -94,7 +98,7 @@ impl Breaker {
 
     /// Until when nothing may start at all, if that lies ahead.
     pub(crate) fn held_until(&self) -> Option<Instant> {
-        self.held_until
+        self.held_until.max(self.patience_until)
     }
 
     /// The platform has taken the record, or has judged it, which is as good a sign. True if that ends an outage.
@@ -113,7 +117,6 @@ impl Breaker {
             }
             BreakerState::Recovering => {
                 self.allowed += 1;
-                self.held_until = None;
                 self.close_when_recovered();
                 false
             }
@@ -146,8 +149,7 @@ impl Breaker {
             self.allowed = (self.allowed.min(on_the_wire + 1) / 2).max(1);
         }
         let wait = retry_after.unwrap_or(self.rules.first_wait).min(self.rules.longest_retry_after);
-        let until = now + wait;
-        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+        self.patience_until = self.patience_until.max(Some(now + wait));
     }
 
     fn note(&mut self, record: RecordId, failed: bool, failed_before: bool) {
@@ -166,7 +168,7 @@ impl Breaker {
         self.recent.clear();
         self.probes_failed = self.probes_failed.saturating_add(1);
         let wait = retry::doubled(self.rules.first_wait, self.rules.longest_wait, self.probes_failed);
-        self.held_until = Some(self.held_until.map_or(now + wait, |held| held.max(now + wait)));
+        self.held_until = Some(now + wait);
     }
 
     fn close_when_recovered(&mut self) {

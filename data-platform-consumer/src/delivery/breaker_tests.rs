@@ -121,3 +121,14 @@ fn a_platform_that_wants_fewer_calls_gets_half_of_them_and_none_for_as_long_as_i
     greedy.throttled(Some(Duration::from_hours(24)), 0, now);
     assert!(greedy.may_start(0, now + RULES.longest_retry_after));
 }
+
+#[test]
+fn a_good_answer_does_not_shorten_what_the_platform_has_asked_for() {
+    let now = Instant::now();
+    for mut breaker in [after_failures_of(0, now), after_failures_of(3, now)] {
+        breaker.throttled(Some(Duration::from_secs(30)), LIMIT - 1, now);
+        breaker.took((1, 9), false);
+        assert!(!breaker.may_start(0, now + Duration::from_secs(29)));
+        assert!(breaker.may_start(0, now + Duration::from_secs(30)));
+    }
+}
