@@ -7,7 +7,8 @@
 //! of them, and none at all for as long as it says.
 //!
 //! It looks at records, not at calls: one record that is tried for ever is one that fails, however quiet the
-//! topic is, and cannot make an outage (`one_record_that_always_fails_is_no_outage`).
+//! topic is, and can neither make an outage (`one_record_that_always_fails_is_no_outage`) nor keep one from ending
+//! (`one_record_that_always_fails_does_not_keep_it_from_recovering`).
 //!
 //! Pure data: no clock, no sleeping. Time comes in as `now`.
 
@@ -116,6 +117,7 @@ impl Breaker {
                 true
             }
             BreakerState::Recovering => {
+                self.note(record, false, failed_before);
                 self.allowed += 1;
                 self.close_when_recovered();
                 false
@@ -137,8 +139,12 @@ impl Breaker {
             // the wait is over.
             BreakerState::Open if on_the_wire == 0 && self.may_start(0, now) => self.open(now),
             BreakerState::Open => {}
+            BreakerState::Recovering if self.fails_again(record) => {}
             BreakerState::Recovering if self.allowed == 1 => self.open(now),
-            BreakerState::Recovering => self.allowed /= 2,
+            BreakerState::Recovering => {
+                self.note(record, true, failed_before);
+                self.allowed /= 2;
+            }
         }
     }
 
@@ -150,6 +156,11 @@ impl Breaker {
         }
         let wait = retry_after.unwrap_or(self.rules.first_wait).min(self.rules.longest_retry_after);
         self.patience_until = self.patience_until.max(Some(now + wait));
+    }
+
+    /// Whether it failed the last time, too, and that was not long ago.
+    fn fails_again(&self, record: RecordId) -> bool {
+        self.recent.contains(&(record, true))
     }
 
     fn note(&mut self, record: RecordId, failed: bool, failed_before: bool) {

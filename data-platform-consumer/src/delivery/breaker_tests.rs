@@ -55,6 +55,17 @@ fn one_record_that_always_fails_is_no_outage() {
 }
 
 #[test]
+fn one_record_that_always_fails_does_not_keep_it_from_recovering() {
+    let now = Instant::now();
+    let mut breaker = after_failures_of(3, now);
+    for record in 100..120 {
+        breaker.took((1, record), false);
+        breaker.failed((1, 7), true, 0, now);
+    }
+    assert!(breaker.is_closed(), "{breaker:?}");
+}
+
+#[test]
 fn records_that_recover_are_not_counted_as_failing() {
     let now = Instant::now();
     let mut breaker = Breaker::new(RULES, LIMIT);
