@@ -155,6 +155,7 @@ impl<R> Assignment<R> {
             return NextParking::Nothing { until: None };
         }
         let mut until: Option<Instant> = None;
+        let mut ceiling_lets_none_through = false;
         for (offset, at_fault) in &mut self.at_fault {
             match at_fault.state {
                 Parking::OnTheWire => continue,
@@ -165,6 +166,9 @@ impl<R> Assignment<R> {
                 Parking::From(_) => {}
             }
             if !at_fault.permitted {
+                if ceiling_lets_none_through {
+                    continue;
+                }
                 let was_reached = self.ceiling.reached_at().is_some();
                 match self.ceiling.ask_to_park(now) {
                     Permission::Park => at_fault.permitted = true,
@@ -172,15 +176,19 @@ impl<R> Assignment<R> {
                     Permission::Wait(_) if !was_reached && self.ceiling.reached_at().is_some() => {
                         return NextParking::CeilingReached;
                     }
-                    // The others would be answered the same.
-                    Permission::Wait(at) => return NextParking::Nothing { until: earlier(until, at) },
+                    // The others would be answered the same, but for those that were let through and not written.
+                    Permission::Wait(at) => {
+                        ceiling_lets_none_through = true;
+                        until = earlier(until, at);
+                        continue;
+                    }
                 }
             }
             at_fault.state = Parking::OnTheWire;
             self.on_the_wire += 1;
             return NextParking::Park { offset: *offset, verdict: at_fault.verdict.clone() };
         }
-        if self.ceiling.reached_at().is_none() {
+        if ceiling_lets_none_through || self.ceiling.reached_at().is_none() {
             return NextParking::Nothing { until };
         }
         match self.ceiling.find_out(now) {

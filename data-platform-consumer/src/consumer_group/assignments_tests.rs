@@ -6,6 +6,8 @@ use super::*;
 use crate::consumer_group::offset_tracker::NextOffset;
 use crate::delivery::Fault;
 use crate::delivery::call::{NotDelivered, Report};
+use crate::delivery::ceiling::RecentDeadLetters;
+use crate::delivery::dead_letters::ParkingReport;
 use crate::sink::DeliveryFailure;
 
 const RULES: DeliveryRules = DeliveryRules {
@@ -210,4 +212,53 @@ fn a_commit_is_sent_once_and_again_only_after_it_failed() {
     assert_eq!(assignments.take_commits(), vec![]);
     assignments.forget_commit(0);
     assert_eq!(assignments.take_commits(), commits(8));
+}
+
+/// Takes note that each of these was rejected, which makes it a record at fault.
+fn rejected(assignments: &mut Assignments<&'static str>, offsets: &[i64], now: Instant) {
+    for offset in offsets {
+        assert!(assignments.take_in(0, *offset, None, ""));
+        let call = assignments.start_next(now).unwrap();
+        let reported = assignments.reported(report(&call, Err(DeliveryFailure::rejected("400"))), now);
+        assert!(matches!(reported, Reported::AtFault { .. }));
+    }
+}
+
+fn parked_next(assignments: &mut Assignments<&'static str>, now: Instant) -> Parking<&'static str> {
+    match assignments.next_parking_step(now) {
+        Some(ParkingStep::Park(parking)) => parking,
+        other => panic!("{other:?} is no dead letter"),
+    }
+}
+
+fn unwritten(parking: &Parking<&'static str>) -> ParkingReport {
+    let Parking { assignment, partition, offset, .. } = *parking;
+    ParkingReport { assignment, partition, offset, outcome: Err("no broker has taken it".to_owned()) }
+}
+
+#[test]
+fn a_dead_letter_that_could_not_be_written_does_not_wait_behind_one_that_the_ceiling_holds() {
+    let mut assignments = assigned(&[0]);
+    let now = Instant::now();
+    assert!(assignments.take_in(0, 0, None, ""));
+    let oldest = assignments.start_next(now).unwrap();
+    rejected(&mut assignments, &[1, 2], now);
+    let Some(ParkingStep::Ask { assignment, .. }) = assignments.next_parking_step(now) else {
+        panic!("the dead letters are asked first")
+    };
+    let nothing = RecentDeadLetters { ages: vec![], end: 0, resumed_at: None };
+    assignments.ceiling_seen(assignment, 0, Some(&nothing), now);
+    let (first, _second) = (parked_next(&mut assignments, now), parked_next(&mut assignments, now));
+    assert!(matches!(
+        assignments.reported(report(&oldest, Err(DeliveryFailure::rejected("400"))), now),
+        Reported::AtFault { .. }
+    ));
+    let reached = ParkingStep::CeilingReached { partition: 0 };
+    assert_eq!(assignments.next_parking_step(now), Some(reached), "for the oldest, which is looked at first");
+    let Parked::Failed { again_at, .. } = assignments.parked(unwritten(&first), now) else {
+        panic!("it is tried again")
+    };
+    assert_eq!(assignments.next_parking_step(now), None);
+    assert_eq!(assignments.next_due(now), Some(again_at));
+    assert_eq!(parked_next(&mut assignments, again_at).offset, first.offset);
 }

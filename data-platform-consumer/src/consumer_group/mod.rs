@@ -29,6 +29,8 @@ mod poll_loop;
 mod positions;
 mod rebalance;
 mod retries;
+#[cfg(test)]
+mod simulation;
 mod watchdog;
 
 use std::io;

@@ -2,7 +2,8 @@
 //!
 //! Whether a record that goes on failing is at fault itself. An outage is not: so a failure counts against a record only
 //! if the platform was well and had taken other records since this one's failure before. A record is at fault once enough
-//! of these came, over a long enough time (`what_fails_while_nothing_else_succeeds_is_never_at_fault`).
+//! of these came, over a long enough time (`what_fails_while_nothing_else_succeeds_is_never_at_fault`), and the last
+//! failure is one of them: an outage does not complete the time (`an_outage_condemns_nobody_for_what_came_before_it`).
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub(crate) struct Attempts {
     first_failure: Option<Instant>,
     counted: u32,
     first_counted: Option<Instant>,
+    last_counted: Option<Instant>,
     /// How many records the platform had taken at the last failure.
     taken_then: u64,
 }
@@ -49,13 +51,15 @@ impl Attempts {
         if platform_is_well && others_were_taken {
             self.counted = self.counted.saturating_add(1);
             self.first_counted.get_or_insert(now);
+            self.last_counted = Some(now);
         }
     }
 
+    /// Asked after the failure at `now` was noted.
     pub(crate) fn show_a_fault(&self, rules: &BlameRules, now: Instant) -> bool {
         let long_enough =
             self.first_counted.is_some_and(|first| now.saturating_duration_since(first) >= rules.time);
-        self.counted >= rules.failures && long_enough
+        self.counted >= rules.failures && long_enough && self.last_counted == Some(now)
     }
 }
 
@@ -85,6 +89,22 @@ mod tests {
             attempts.failed(second, false, now);
             assert!(!attempts.show_a_fault(&RULES, now));
         }
+    }
+
+    #[test]
+    fn an_outage_condemns_nobody_for_what_came_before_it() {
+        let start = Instant::now();
+        let mut attempts = Attempts::default();
+        for (taken, second, is_well) in
+            [(0, 0, true), (1, 1, true), (2, 2, true), (3, 3, true), (3, 60, true), (4, 90, false)]
+        {
+            let now = start + Duration::from_secs(second);
+            attempts.failed(taken, is_well, now);
+            assert!(!attempts.show_a_fault(&RULES, now), "after {second} s");
+        }
+        let afterwards = start + Duration::from_secs(100);
+        attempts.failed(5, true, afterwards);
+        assert!(attempts.show_a_fault(&RULES, afterwards));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! of them, and none at all for as long as it says.
 //!
 //! It looks at records, not at calls: one record that is tried for ever is one that fails, however quiet the
-//! topic is, and cannot make an outage (`one_record_that_always_fails_is_no_outage`).
+//! topic is, and can neither make an outage (`one_record_that_always_fails_is_no_outage`) nor keep one from ending
+//! (`one_record_that_always_fails_does_not_keep_it_from_recovering`).
 //!
 //! Pure data: no clock, no sleeping. Time comes in as `now`.
 
@@ -70,7 +71,10 @@ pub(crate) struct Breaker {
     state: BreakerState,
     /// Of each record the last outcome: whether it failed.
     recent: VecDeque<(RecordId, bool)>,
+    /// The wait before the next question of an outage.
     held_until: Option<Instant>,
+    /// For so long the platform wants no call: that others which were on the wire are taken does not shorten it.
+    patience_until: Option<Instant>,
     probes_failed: u32,
 }
 
@@ -83,6 +87,7 @@ impl Breaker {
             state: BreakerState::Closed,
             recent: VecDeque::with_capacity(rules.records + 1),
             held_until: None,
+            patience_until: None,
             probes_failed: 0,
         }
     }
@@ -102,7 +107,7 @@ impl Breaker {
 
     /// Whether one more call may start beside those on the wire.
     pub(crate) fn may_start(&self, on_the_wire: usize, now: Instant) -> bool {
-        self.has_room(on_the_wire) && self.held_until.is_none_or(|until| until <= now)
+        self.has_room(on_the_wire) && self.held_until().is_none_or(|until| until <= now)
     }
 
     /// The same, but for a time that must pass first.
@@ -112,7 +117,7 @@ impl Breaker {
 
     /// Until when nothing may start at all, if that lies ahead.
     pub(crate) fn held_until(&self) -> Option<Instant> {
-        self.held_until
+        self.held_until.max(self.patience_until)
     }
 
     /// The platform has taken the record, or has judged it, which is as good a sign. True if that ends an outage.
@@ -130,8 +135,8 @@ impl Breaker {
                 true
             }
             BreakerState::Recovering => {
+                self.note(record, false, failed_before);
                 self.allowed += 1;
-                self.held_until = None;
                 self.close_when_recovered();
                 false
             }
@@ -148,11 +153,16 @@ impl Breaker {
                     self.open(now);
                 }
             }
-            // What was on the wire when it opened says nothing new; a probe starts only when nothing else is.
-            BreakerState::Open if on_the_wire == 0 => self.open(now),
+            // What was on the wire when it opened says nothing new; a probe starts only when nothing else is, and when
+            // the wait is over.
+            BreakerState::Open if on_the_wire == 0 && self.may_start(0, now) => self.open(now),
             BreakerState::Open => {}
+            BreakerState::Recovering if self.fails_again(record) => {}
             BreakerState::Recovering if self.allowed == 1 => self.open(now),
-            BreakerState::Recovering => self.allowed /= 2,
+            BreakerState::Recovering => {
+                self.note(record, true, failed_before);
+                self.allowed /= 2;
+            }
         }
     }
 
@@ -163,8 +173,12 @@ impl Breaker {
             self.allowed = (self.allowed.min(on_the_wire + 1) / 2).max(1);
         }
         let wait = retry_after.unwrap_or(self.rules.first_wait).min(self.rules.longest_retry_after);
-        let until = now + wait;
-        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+        self.patience_until = self.patience_until.max(Some(now + wait));
+    }
+
+    /// Whether it failed the last time, too, and that was not long ago.
+    fn fails_again(&self, record: RecordId) -> bool {
+        self.recent.contains(&(record, true))
     }
 
     fn note(&mut self, record: RecordId, failed: bool, failed_before: bool) {
@@ -183,7 +197,7 @@ impl Breaker {
         self.recent.clear();
         self.probes_failed = self.probes_failed.saturating_add(1);
         let wait = retry::doubled(self.rules.first_wait, self.rules.longest_wait, self.probes_failed);
-        self.held_until = Some(self.held_until.map_or(now + wait, |held| held.max(now + wait)));
+        self.held_until = Some(now + wait);
     }
 
     fn close_when_recovered(&mut self) {

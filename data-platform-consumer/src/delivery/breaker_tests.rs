@@ -55,6 +55,17 @@ fn one_record_that_always_fails_is_no_outage() {
 }
 
 #[test]
+fn one_record_that_always_fails_does_not_keep_it_from_recovering() {
+    let now = Instant::now();
+    let mut breaker = after_failures_of(3, now);
+    for record in 100..120 {
+        breaker.took((1, record), false);
+        breaker.failed((1, 7), true, 0, now);
+    }
+    assert!(breaker.is_closed(), "{breaker:?}");
+}
+
+#[test]
 fn records_that_recover_are_not_counted_as_failing() {
     let now = Instant::now();
     let mut breaker = Breaker::new(RULES, LIMIT);
@@ -101,7 +112,7 @@ fn what_was_on_the_wire_when_it_opened_does_not_lengthen_the_wait() {
     let now = Instant::now();
     let mut breaker = after_failures_of(3, now);
     let until = breaker.held_until();
-    for left in (1..5).rev() {
+    for left in (0..5).rev() {
         breaker.failed((1, 20), false, left, now);
     }
     assert_eq!(breaker.held_until(), until);
@@ -120,4 +131,15 @@ fn a_platform_that_wants_fewer_calls_gets_half_of_them_and_none_for_as_long_as_i
     let mut greedy = Breaker::new(RULES, LIMIT);
     greedy.throttled(Some(Duration::from_hours(24)), 0, now);
     assert!(greedy.may_start(0, now + RULES.longest_retry_after));
+}
+
+#[test]
+fn a_good_answer_does_not_shorten_what_the_platform_has_asked_for() {
+    let now = Instant::now();
+    for mut breaker in [after_failures_of(0, now), after_failures_of(3, now)] {
+        breaker.throttled(Some(Duration::from_secs(30)), LIMIT - 1, now);
+        breaker.took((1, 9), false);
+        assert!(!breaker.may_start(0, now + Duration::from_secs(29)));
+        assert!(breaker.may_start(0, now + Duration::from_secs(30)));
+    }
 }
