@@ -9,6 +9,7 @@
 //!
 //! There is no Kafka client, no HTTP and no database in here.
 
+pub mod dead_letter;
 pub mod headers;
 mod occurred_at;
 mod order_completed;

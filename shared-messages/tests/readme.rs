@@ -5,6 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use shared_messages::dead_letter::{
+    DeadLetter, DeadLetterCause, LONGEST_MESSAGE_BYTES, OriginalRecord, Resolution, ResolutionOutcome,
+    TimestampType,
+};
 use shared_messages::headers::{EventHeaders, EventType, TraceContext};
 use shared_messages::{OccurredAt, OrderCompletedMessage, topics};
 
@@ -80,6 +84,66 @@ fn the_headers_and_their_examples_are_those_that_the_code_writes() {
     let explained: Vec<(String, String)> =
         table("header").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(explained, written);
+}
+
+/// Name, encoding and example, as the page tells them.
+fn told(name: &str, value: &[u8]) -> (String, String, String) {
+    let (encoding, example) = match name {
+        "kafka_dlt-original-partition" => {
+            ("4 bytes, big-endian", i32::from_be_bytes(value.try_into().unwrap()).to_string())
+        }
+        "kafka_dlt-original-offset" | "kafka_dlt-original-timestamp" => {
+            ("8 bytes, big-endian", i64::from_be_bytes(value.try_into().unwrap()).to_string())
+        }
+        _ => ("text", String::from_utf8(value.to_vec()).unwrap()),
+    };
+    (name.to_owned(), encoding.to_owned(), example)
+}
+
+#[test]
+fn the_headers_of_a_dead_letter_are_those_that_the_code_writes() {
+    let letter = DeadLetter {
+        original: OriginalRecord {
+            topic: topics::ORDER_COMPLETED.to_owned(),
+            partition: 2,
+            offset: 4711,
+            timestamp: Some(1_748_483_026_137),
+            timestamp_type: Some(TimestampType::CreateTime),
+        },
+        consumer_group: "data-platform-consumer".to_owned(),
+        cause: DeadLetterCause::Rejected,
+        message: "422: no such product".to_owned(),
+        attempts: 3,
+        failing_since: Some(OccurredAt::parse("2025-05-29T01:43:47Z").unwrap()),
+        parked_at: OccurredAt::parse("2025-05-29T01:44:02.5Z").unwrap(),
+    };
+    let written: Vec<_> = letter.to_pairs().iter().map(|(name, value)| told(name, value)).collect();
+    let explained: Vec<_> = table("dead-letter header")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone(), row[2].clone()))
+        .collect();
+    assert_eq!(explained, written);
+    for cause in DeadLetterCause::ALL {
+        assert!(PAGE.contains(&format!("`{cause}`")), "{cause}");
+    }
+    assert!(PAGE.contains(&format!("cut to {LONGEST_MESSAGE_BYTES} bytes")));
+    assert!(PAGE.contains(&format!("`{}`", topics::dead_letter_topic(topics::ORDER_COMPLETED))));
+}
+
+#[test]
+fn the_headers_of_a_resolution_are_those_that_the_code_writes() {
+    let resolution = Resolution {
+        outcome: ResolutionOutcome::Replayed,
+        resolved_offset: 17,
+        resolved_at: OccurredAt::parse("2025-05-30T09:00:00Z").unwrap(),
+    };
+    let written: Vec<_> = resolution.to_pairs().iter().map(|(name, value)| told(name, value)).collect();
+    let explained: Vec<_> = table("resolution header")
+        .into_iter()
+        .map(|row| (row[0].clone(), "text".to_owned(), row[1].clone()))
+        .collect();
+    assert_eq!(explained, written);
+    assert!(PAGE.contains(&format!("`{}`", ResolutionOutcome::Discarded)));
 }
 
 #[test]
