@@ -2,13 +2,14 @@
 //!
 //! Whether this member can do its work, and what an operator must look at. Ready means: it has joined the group
 //! and the group's coordinator is in reach. A data platform that is away does not make it unready, as no
-//! other replica would do better; a partition that stopped is an alarm, as the others flow.
+//! other replica would do better; a partition that stopped as its position is gone is an alarm, as the others flow.
 //!
 //! What goes away is told by one line when it goes and one when it comes back, however long it is away and
 //! however often the client fails to reach it meanwhile: an alarm when no broker is in reach, a warning when some
 //! are.
 
 mod broker_error;
+mod delivery;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,13 +20,16 @@ use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
-use crate::delivery::Undecodable;
 use broker_error::BrokerError;
+pub(crate) use delivery::DeliveryHealth;
+pub use delivery::{
+    DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PLATFORM_UNAVAILABLE, SINK_MISCONFIGURED,
+};
 
 /// The component that readiness tells of.
 pub const KAFKA: &str = "kafka";
-/// A record cannot be understood, so its partition stopped before it.
-pub const RECORD_UNDECODABLE: &str = "record-undecodable";
+/// Everything that readiness tells of.
+pub const COMPONENTS: [&str; 2] = [KAFKA, DELIVERY];
 /// What is to be read next is not on the broker, so the partition stopped.
 pub const POSITION_LOST: &str = "position-lost";
 /// No broker can be reached.
@@ -52,6 +56,7 @@ pub struct Health {
     client: Arc<Mutex<ClientState>>,
     assignments_lost: Counter,
     commits_failed: Counter,
+    pub(crate) delivery: DeliveryHealth,
 }
 
 /// What is known of the client's connections and its membership.
@@ -91,8 +96,9 @@ impl Health {
     /// Tells these two about a member that reads this topic.
     pub fn new(topic: &str, readiness: Readiness, alarms: Alarms) -> Self {
         let (assignments_lost, commits_failed) = (Counter::default(), Counter::default());
-        let client = Arc::default();
-        Self { topic: topic.into(), readiness, alarms, client, assignments_lost, commits_failed }
+        let (topic, client) = (Arc::from(topic), Arc::default());
+        let delivery = DeliveryHealth::new(Arc::clone(&topic), readiness.clone(), alarms.clone());
+        Self { topic, readiness, alarms, client, assignments_lost, commits_failed, delivery }
     }
 
     /// Shows what it counts.
@@ -101,6 +107,7 @@ impl Health {
         registry.register("assignments_lost", help, self.assignments_lost.clone());
         let help = "Offset commits that failed or were refused: some are normal while the group rebalances";
         registry.register("offset_commits_failed", help, self.commits_failed.clone());
+        self.delivery.register_metrics(registry);
     }
 
     /// How often partitions were taken away without being handed back.
@@ -212,14 +219,6 @@ impl Health {
         !told
     }
 
-    pub(crate) fn record_undecodable(&self, partition: i32, offset: i64, cause: &Undecodable) {
-        let topic = &self.topic;
-        let detail = format!(
-            "{topic}[{partition}] stopped before offset {offset}, which cannot be understood: {cause}"
-        );
-        self.alarms.raise(RECORD_UNDECODABLE, &self.subject(partition), detail);
-    }
-
     pub(crate) fn position_lost(&self, partition: i32, wanted: i64, oldest: i64, end: i64) {
         let topic = &self.topic;
         let detail = format!(
@@ -231,8 +230,8 @@ impl Health {
     /// The partition's alarms are its next owner's.
     pub(crate) fn partition_gone(&self, partition: i32) {
         let subject = self.subject(partition);
-        self.alarms.clear(RECORD_UNDECODABLE, &subject);
         self.alarms.clear(POSITION_LOST, &subject);
+        self.delivery.partition_gone(partition);
     }
 
     fn subject(&self, partition: i32) -> String {

@@ -40,7 +40,7 @@ fn second_fails(health: &Health) {
 
 /// A member with a group; what it logs from then on, at the default level.
 fn told(work: impl FnOnce(&Health, &Readiness, &Alarms)) -> Vec<String> {
-    let (readiness, alarms) = (Readiness::new(&[KAFKA]), Alarms::new());
+    let (readiness, alarms) = (Readiness::new(&COMPONENTS), Alarms::new());
     let health = Health::new("orders", readiness.clone(), alarms.clone());
     health.joined(3);
     health.in_reach(&client_of(true, true), true);

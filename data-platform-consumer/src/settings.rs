@@ -16,6 +16,9 @@ use shared_messages::topics;
 
 use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
+use crate::delivery::blame::BlameRules;
+use crate::delivery::breaker::BreakerRules;
+use crate::delivery::ceiling::CeilingRules;
 use crate::sink::SinkSettings;
 
 /// The commented defaults, compiled in.
@@ -88,6 +91,19 @@ pub struct DeliverySettings {
     pub drain_timeout: Duration,
     /// When a failed delivery is tried again.
     pub retry: RetryPolicy,
+    /// When a record that goes on failing becomes a dead letter.
+    pub give_up: BlameRules,
+    /// What is done while most records fail.
+    pub breaker: BreakerRules,
+    /// How many dead letters are too many.
+    pub dead_letter_ceiling: CeilingRules,
+}
+
+impl KafkaSettings {
+    /// Where records at fault go.
+    pub fn dead_letter_topic(&self) -> String {
+        topics::dead_letter_topic(&self.topic)
+    }
 }
 
 /// Loads the settings and checks the rules between them.
@@ -186,8 +202,8 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
     ]
 }
 
-fn limits(delivery: &DeliverySettings) -> [Rule; 5] {
-    let retry = &delivery.retry;
+fn limits(delivery: &DeliverySettings) -> [Rule; 11] {
+    let DeliverySettings { retry, breaker, give_up, dead_letter_ceiling, .. } = delivery;
     [
         (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
         (
@@ -201,6 +217,24 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 5] {
             retry.longest_wait >= retry.first_wait,
             "delivery.retry.longest_wait",
             "it must not be shorter than delivery.retry.first_wait",
+        ),
+        (give_up.failures > 0, "delivery.give_up.failures", "it must be at least 1"),
+        (breaker.records >= 2, "delivery.breaker.records", "it must be at least 2"),
+        (!breaker.first_wait.is_zero(), "delivery.breaker.first_wait", "it must be longer than nothing"),
+        (
+            breaker.longest_wait >= breaker.first_wait,
+            "delivery.breaker.longest_wait",
+            "it must not be shorter than delivery.breaker.first_wait",
+        ),
+        (
+            dead_letter_ceiling.count > 0,
+            "delivery.dead_letter_ceiling.count",
+            "it must be at least 1, or the first record at fault would stop its partition",
+        ),
+        (
+            !dead_letter_ceiling.window.is_zero(),
+            "delivery.dead_letter_ceiling.window",
+            "it must be longer than nothing",
         ),
     ]
 }

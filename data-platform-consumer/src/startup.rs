@@ -21,7 +21,7 @@ use service_chassis::metrics::Metrics;
 use tokio::runtime::Handle;
 
 use crate::consumer_group::{self, GroupMember, JoinError, PollThreadEnded, RefusedByClient};
-use crate::health::{Health, KAFKA};
+use crate::health::{COMPONENTS, Health};
 use crate::settings::Settings;
 use crate::sink::{self, Sink};
 
@@ -73,7 +73,7 @@ impl Service {
     /// With a sink of the caller's.
     pub fn start_with(settings: &Settings, sink: Arc<dyn Sink>) -> Result<Self, StartError> {
         let alarms = Alarms::new();
-        let readiness = Readiness::new(&[KAFKA]);
+        let readiness = Readiness::new(&COMPONENTS);
         let health = Health::new(&settings.kafka.topic, readiness.clone(), alarms.clone());
         let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         health.register_metrics(metrics.own());

@@ -9,13 +9,16 @@
 //! A record that comes from a dead-letter topic already has such headers. Who parks it drops them first
 //! ([`is_dead_letter_header`]), so that one dead letter tells of one parking.
 //!
-//! What became of a dead letter stands behind it in the same topic: a [`Resolution`].
+//! What became of a dead letter stands behind it in the same topic: a [`Resolution`]. So does an operator's word that parking
+//! goes on ([`parking_resumed`]).
 
+mod parking;
 mod resolution;
 
 use std::fmt;
 
 use crate::OccurredAt;
+pub use parking::{PARKING, PARKING_RESUMED_AT, is_parking_resumed, parking_resumed};
 pub use resolution::{
     RESOLUTION_OUTCOME, RESOLVED_AT, RESOLVED_OFFSET, Resolution, ResolutionOutcome, is_resolution,
 };

@@ -12,6 +12,7 @@
 //! Years 0 to 9999 only: outside of them ISO text needs a sign that readers do not expect.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -60,6 +61,13 @@ impl OccurredAt {
     /// The moment itself.
     pub fn as_datetime(&self) -> DateTime<Utc> {
         self.0
+    }
+
+    /// The moment that lies so far before this one, or the earliest there is.
+    #[must_use]
+    pub fn before(&self, by: Duration) -> Self {
+        let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        Self::from_datetime(self.0.checked_sub_signed(by).unwrap_or(DateTime::UNIX_EPOCH))
     }
 
     /// Reads ISO text: `2025-05-29T01:43[:46[.137371700]][Z|+09:00]`.

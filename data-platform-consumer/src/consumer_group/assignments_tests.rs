@@ -3,23 +3,40 @@
 use std::time::Duration;
 
 use super::*;
+use crate::consumer_group::offset_tracker::NextOffset;
+use crate::delivery::Fault;
+use crate::delivery::call::{NotDelivered, Report};
+use crate::sink::DeliveryFailure;
 
 const RULES: DeliveryRules = DeliveryRules {
     in_flight_limit: 2,
     window: 4,
     retry: RetryPolicy { first_wait: Duration::from_secs(1), longest_wait: Duration::from_secs(8) },
+    breaker: BreakerRules {
+        records: 6,
+        first_wait: Duration::from_secs(1),
+        longest_wait: Duration::from_secs(8),
+        longest_retry_after: Duration::from_mins(1),
+    },
+    blame: BlameRules { failures: 2, time: Duration::from_secs(10) },
+    ceiling: CeilingRules { count: 2, window: Duration::from_hours(1) },
 };
 
 fn assigned(partitions: &[i32]) -> Assignments<&'static str> {
     let mut assignments = Assignments::new(RULES);
     for partition in partitions {
-        assignments.assign(*partition, StartPosition::Beginning);
+        assignments.assign(*partition, StartPosition::Beginning, None, Instant::now());
     }
     assignments
 }
 
 fn report(call: &Call<&'static str>, outcome: Result<(), DeliveryFailure>) -> Report {
+    let outcome = outcome.map_err(|failure| NotDelivered { fault: Fault::from(failure), event: None });
     Report { assignment: call.assignment, partition: call.partition, offset: call.offset, outcome }
+}
+
+fn commits(next: i64) -> Vec<Commit> {
+    vec![Commit { partition: 0, position: NextOffset(next), ceiling_reached_at: None }]
 }
 
 fn failed(call: &Call<&'static str>) -> Report {
@@ -33,7 +50,7 @@ fn a_report_of_an_earlier_assignment_changes_nothing() {
     assert!(assignments.take_in(0, 10, None, "first"));
     let early = assignments.start_next(now).unwrap();
     assignments.revoke(0);
-    assignments.assign(0, StartPosition::At(10));
+    assignments.assign(0, StartPosition::At(10), None, now);
     assert!(assignments.take_in(0, 10, None, "again"));
 
     assert_eq!(assignments.reported(report(&early, Ok(())), now), Reported::Late);
@@ -41,7 +58,7 @@ fn a_report_of_an_earlier_assignment_changes_nothing() {
 
     let again = assignments.start_next(now).unwrap();
     assert_eq!(assignments.reported(report(&again, Ok(())), now), Reported::Delivered);
-    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(11))]);
+    assert_eq!(assignments.take_commits(), commits(11));
 }
 
 #[test]
@@ -53,7 +70,7 @@ fn calls_that_outlive_their_assignment_keep_their_place_in_the_limit() {
     }
     let (first, _second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
     assignments.revoke(0);
-    assignments.assign(0, StartPosition::At(0));
+    assignments.assign(0, StartPosition::At(0), None, now);
     assignments.take_in(0, 0, None, "");
     assert!(assignments.start_next(now).is_none(), "both places are taken by late calls");
     assignments.reported(report(&first, Ok(())), now);
@@ -71,18 +88,18 @@ fn a_failed_record_is_tried_again_when_its_wait_is_over_and_holds_back_its_key()
         panic!("it is tried again")
     };
     assert!(again_at > now && again_at <= now + Duration::from_secs(1));
-    assert_eq!(assignments.next_retry(), Some(again_at));
+    assert_eq!(assignments.next_due(now), Some(again_at));
     assert!(assignments.start_next(again_at.checked_sub(Duration::from_nanos(1)).unwrap()).is_none());
     let again = assignments.start_next(again_at).unwrap();
-    assert_eq!((*again.event, again.offset), ("first", 0));
+    assert_eq!((again.record, again.offset), ("first", 0));
     assert_eq!(assignments.take_commits(), vec![]);
     assignments.reported(report(&again, Ok(())), again_at);
-    assert_eq!(*assignments.start_next(again_at).unwrap().event, "second");
-    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(1))]);
+    assert_eq!(assignments.start_next(again_at).unwrap().record, "second");
+    assert_eq!(assignments.take_commits(), commits(1));
 }
 
 #[test]
-fn a_record_that_waits_for_its_retry_keeps_its_place_in_the_limit() {
+fn a_record_that_waits_for_its_retry_takes_no_place_from_others() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..4 {
@@ -92,11 +109,30 @@ fn a_record_that_waits_for_its_retry_keeps_its_place_in_the_limit() {
         let call = assignments.start_next(now).unwrap();
         assignments.reported(failed(&call), now);
     }
-    assert!(assignments.start_next(now).is_none(), "an outage is met with no more than the limit");
-    assignments.close(0);
-    assignments.assign(1, StartPosition::Beginning);
-    assignments.take_in(1, 0, None, "");
-    assert!(assignments.start_next(now).is_some(), "handing back gives the places back");
+    assert_eq!(assignments.start_next(now).unwrap().offset, 2);
+    assert_eq!(assignments.start_next(now).unwrap().offset, 3);
+}
+
+#[test]
+fn retries_and_first_calls_take_turns() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..6 {
+        assignments.take_in(0, offset, None, "");
+    }
+    for _ in 0..2 {
+        let call = assignments.start_next(now).unwrap();
+        assignments.reported(failed(&call), now);
+    }
+    let later = now + Duration::from_secs(1);
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let call = assignments.start_next(later).unwrap();
+        served.push(call.offset);
+        assignments.reported(report(&call, Ok(())), later);
+    }
+    assert_eq!(served.iter().filter(|offset| **offset < 2).count(), 2, "{served:?}");
+    assert!(served[0] < 2 && served[1] == 2, "{served:?}");
 }
 
 #[test]
@@ -113,8 +149,8 @@ fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
     assert_eq!(assignments.reported(failed(&second), now), Reported::LeftToTheNextOwner);
     assert!(!assignments.has_calls_on_the_wire(&[0]));
     assert!(assignments.start_next(now).is_none());
-    assert_eq!(assignments.next_retry(), None);
-    assert_eq!(assignments.committable(&[0]), vec![(0, NextOffset(1))]);
+    assert_eq!(assignments.next_due(now), None);
+    assert_eq!(assignments.committable(&[0]), commits(1));
 }
 
 #[test]
@@ -126,7 +162,7 @@ fn a_stopped_partition_finishes_what_it_had_and_the_others_flow() {
     assert!(!assignments.takes_in(0) && assignments.takes_in(1));
     let call = assignments.start_next(now).unwrap();
     assignments.reported(report(&call, Ok(())), now);
-    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(1))]);
+    assert_eq!(assignments.take_commits(), commits(1));
     assert_eq!(assignments.intake_changes(), IntakeChanges::default(), "it is never resumed");
 }
 
@@ -170,8 +206,8 @@ fn a_commit_is_sent_once_and_again_only_after_it_failed() {
     assignments.take_in(0, 7, None, "");
     let call = assignments.start_next(now).unwrap();
     assignments.reported(report(&call, Ok(())), now);
-    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(8))]);
+    assert_eq!(assignments.take_commits(), commits(8));
     assert_eq!(assignments.take_commits(), vec![]);
     assignments.forget_commit(0);
-    assert_eq!(assignments.take_commits(), vec![(0, NextOffset(8))]);
+    assert_eq!(assignments.take_commits(), commits(8));
 }

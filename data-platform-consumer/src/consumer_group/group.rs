@@ -16,8 +16,9 @@ use super::assignments::{Assignments, DeliveryRules, Reported};
 use super::offset_commits::OffsetCommits;
 use super::positions::{self, Finding};
 use super::{GroupConsumer, Signal, client};
-use crate::delivery::call::{Calls, Report};
-use crate::delivery::{Event, Record};
+use crate::delivery::Record;
+use crate::delivery::call::{Calls, EventName, NotDelivered, Report};
+use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
 
@@ -37,15 +38,16 @@ struct Examination {
 pub(crate) struct Group {
     pub(crate) kafka: KafkaSettings,
     pub(crate) config: rdkafka::ClientConfig,
-    pub(crate) assignments: Assignments<Event>,
+    pub(crate) assignments: Assignments<Arc<Record>>,
     pub(crate) health: Health,
     pub(crate) client_is_broken: bool,
     /// Whether the present client ever had partitions of the topic.
     client_knew_the_topic: bool,
-    topic: Arc<str>,
+    pub(super) topic: Arc<str>,
     drain_timeout: Duration,
     signals: Receiver<Signal>,
-    calls: Calls,
+    pub(super) calls: Calls,
+    pub(super) dead_letters: DeadLetters,
     commits: OffsetCommits,
     /// Set by the stop signal: until when calls on the wire may end.
     stop_by: Option<Instant>,
@@ -58,12 +60,16 @@ impl Group {
         delivery: &DeliverySettings,
         signals: Receiver<Signal>,
         calls: Calls,
+        dead_letters: DeadLetters,
         health: Health,
     ) -> Self {
         let rules = DeliveryRules {
             in_flight_limit: delivery.in_flight_limit,
             window: delivery.window,
             retry: delivery.retry,
+            breaker: delivery.breaker,
+            blame: delivery.give_up,
+            ceiling: delivery.dead_letter_ceiling,
         };
         let topic: Arc<str> = kafka.topic.as_str().into();
         Self {
@@ -79,14 +85,16 @@ impl Group {
             kafka,
             signals,
             calls,
+            dead_letters,
             health,
         }
     }
 
-    /// Waits for a signal, for the next retry to be due, or for `longest`; then takes every signal there is.
+    /// Waits for a signal, for something to be due, or for `longest`; then takes every signal there is.
     pub(crate) fn await_signals(&mut self, longest: Duration) {
-        let retry = self.assignments.next_retry();
-        let wait = retry.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
+        let now = Instant::now();
+        let due = self.assignments.next_due(now);
+        let wait = due.map_or(longest, |at| at.saturating_duration_since(now).min(longest));
         match self.signals.recv_timeout(wait) {
             Ok(signal) => self.apply(signal),
             Err(RecvTimeoutError::Timeout) => return,
@@ -103,8 +111,12 @@ impl Group {
             Signal::Readable => {}
             Signal::Stop => self.begin_to_stop(),
             Signal::Reported(report) => self.reported(report),
-            Signal::Committed(positions, result) => {
-                self.commits.answered(&positions, &result, &mut self.assignments, &self.health);
+            Signal::Parked(report) => self.parked(report),
+            Signal::DeadLettersSeen { assignment, partition, seen } => {
+                self.dead_letters_seen(assignment, partition, &seen);
+            }
+            Signal::Committed(commits, result) => {
+                self.commits.answered(&commits, &result, &mut self.assignments, &self.health);
             }
         }
     }
@@ -112,18 +124,33 @@ impl Group {
     fn reported(&mut self, report: Report) {
         let now = Instant::now();
         let (partition, offset) = (report.partition, report.offset);
-        match self.assignments.reported(report, now) {
+        let reported = self.assignments.reported(report, now);
+        self.health.delivery.reported(&reported, self.assignments.breaker_state());
+        match reported {
             Reported::Delivered => {}
-            Reported::Failed { event, failures, again_at, cause } => tracing::warn!(
-                order.id = event.message.order_id,
-                event.id = event.idempotency_key(),
-                kafka.partition = partition,
-                kafka.offset = offset,
-                delivery.failures = failures,
-                "order {} was not delivered, attempt {failures}, again in {:.1?}: {cause}",
-                event.message.order_id,
-                again_at.saturating_duration_since(now),
-            ),
+            Reported::Failed { failures, again_at, not_delivered: NotDelivered { fault, event } } => {
+                let what = event_in_words(event.as_ref());
+                tracing::warn!(
+                    order.id = event.as_ref().map(|event| event.order_id),
+                    event.id = event.map(|event| event.idempotency_key),
+                    kafka.partition = partition,
+                    kafka.offset = offset,
+                    delivery.failures = failures,
+                    "{what} was not delivered, attempt {failures}, again in {:.1?}: {fault}",
+                    again_at.saturating_duration_since(now),
+                );
+            }
+            Reported::AtFault { cause, not_delivered: NotDelivered { fault, event } } => {
+                let (what, topic) = (event_in_words(event.as_ref()), &self.topic);
+                tracing::error!(
+                    order.id = event.as_ref().map(|event| event.order_id),
+                    event.id = event.map(|event| event.idempotency_key),
+                    kafka.partition = partition,
+                    kafka.offset = offset,
+                    dead_letter.cause = cause.as_str(),
+                    "{what}, {topic}[{partition}] offset {offset}, becomes a dead letter ({cause}): {fault}",
+                );
+            }
             Reported::LeftToTheNextOwner => tracing::info!(
                 kafka.partition = partition,
                 kafka.offset = offset,
@@ -144,29 +171,19 @@ impl Group {
         while let Some(call) = self.assignments.start_next(now) {
             self.calls.start(call);
         }
+        self.park_what_is_at_fault(now);
     }
 
-    /// Takes a record in, or stops its partition if it cannot be understood.
-    pub(crate) fn read(&mut self, consumer: &GroupConsumer, record: &BorrowedMessage<'_>) {
+    /// Takes a record in. Whether it can be understood is found out by its call.
+    pub(crate) fn read(&mut self, record: &BorrowedMessage<'_>) {
         let (partition, offset) = (record.partition(), record.offset());
         if !self.assignments.takes_in(partition) {
             // Fetched before the partition was paused or handed back. It is not lost: nothing of it is committed.
             return;
         }
-        match Event::decode(Arc::new(Record::read(self.topic.clone(), record))) {
-            Ok(event) => {
-                if !self.assignments.take_in(partition, offset, record.key(), event) {
-                    tracing::debug!(
-                        kafka.partition = partition,
-                        kafka.offset = offset,
-                        "read twice, taken once"
-                    );
-                }
-            }
-            Err(cause) => {
-                self.stop_partition(consumer, partition);
-                self.health.record_undecodable(partition, offset, &cause);
-            }
+        let copy = Arc::new(Record::read(self.topic.clone(), record));
+        if !self.assignments.take_in(partition, offset, record.key(), copy) {
+            tracing::debug!(kafka.partition = partition, kafka.offset = offset, "read twice, taken once");
         }
     }
 
@@ -329,4 +346,8 @@ impl Group {
         self.examination = None;
         self.health.client_replaced();
     }
+}
+
+fn event_in_words(event: Option<&EventName>) -> String {
+    event.map_or_else(|| "a record".to_owned(), |event| format!("order {}", event.order_id))
 }

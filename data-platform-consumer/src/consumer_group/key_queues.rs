@@ -52,6 +52,11 @@ impl<T> KeyQueues<T> {
         Some((offset, record))
     }
 
+    /// Whether there is a record whose key has none running.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// A running record has finished: the next of its key becomes ready.
     pub(crate) fn finished(&mut self, offset: i64) {
         let Some(key) = self.running.remove(&offset) else { return };

@@ -5,24 +5,28 @@
 //! and report into the thread's mailbox. In the order in which data passes:
 //!
 //! - `positions` says where reading starts; `rebalance` takes partitions over and hands them back;
-//! - `key_queues` decides what may run side by side, `in_flight_budget` how much of it;
+//! - `key_queues` decides what may run side by side, the breaker of [`crate::delivery`] how much of it, and `retries` what
+//!   comes again;
+//! - `parking` writes records at fault to the dead letters;
 //! - `offset_tracker` constructs the position that may be committed, `offset_commits` sends it;
-//! - `assignments` puts these together for each partition, `group` for the whole member.
+//! - `assignment` puts these together for one partition, `assignments` for all of them, `group` for the whole member.
 //!
 //! It promises that every record is delivered at least once, and the first time each in its key's order. It
 //! does not promise that a record is delivered only once: a crash, or a call that outlives its
 //! assignment, repeats it.
 
+mod assignment;
 mod assignments;
 mod client;
 mod group;
-mod in_flight_budget;
 mod key_queues;
 mod offset_commits;
 mod offset_tracker;
+mod parking;
 mod poll_loop;
 mod positions;
 mod rebalance;
+mod retries;
 
 use std::io;
 use std::sync::Arc;
@@ -34,14 +38,18 @@ use rdkafka::error::KafkaResult;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::delivery::RecordDelivery;
+use crate::delivery::ToSink;
 use crate::delivery::call::{Calls, Report};
+use crate::delivery::ceiling::RecentDeadLetters;
+use crate::delivery::dead_letters::{DeadLetters, ParkingReport};
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
 use crate::sink::Sink;
 
-pub(crate) use assignments::AssignmentEpoch;
+use assignment::Commit;
+pub(crate) use assignments::{AssignmentEpoch, Parking, Reported};
 use group::Group;
-use offset_commits::Positions;
 use poll_loop::PollLoop;
 use rebalance::GroupContext;
 
@@ -56,8 +64,12 @@ pub(crate) enum Signal {
     Readable,
     /// A call has ended.
     Reported(Report),
+    /// A dead letter was acknowledged, or not.
+    Parked(ParkingReport),
+    /// The end of a partition's dead letters was read, or could not be.
+    DeadLettersSeen { assignment: AssignmentEpoch, partition: i32, seen: Result<RecentDeadLetters, String> },
     /// A commit has been answered.
-    Committed(Positions, KafkaResult<()>),
+    Committed(Vec<Commit>, KafkaResult<()>),
     /// Finish and leave.
     Stop,
 }
@@ -93,10 +105,22 @@ pub fn join(
     health: Health,
     runtime: Handle,
 ) -> Result<GroupMember, JoinError> {
+    join_with(kafka, delivery, Arc::new(ToSink(sink)), health, runtime)
+}
+
+/// The same, where something else than a sink gets the records.
+pub fn join_with(
+    kafka: KafkaSettings,
+    delivery: &DeliverySettings,
+    records_go_to: Arc<dyn RecordDelivery>,
+    health: Health,
+    runtime: Handle,
+) -> Result<GroupMember, JoinError> {
     let (mailbox, signals) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
-    let calls = Calls::new(runtime, sink, mailbox.clone());
-    let group = Group::new(kafka, delivery, signals, calls, health);
+    let calls = Calls::new(runtime, records_go_to, mailbox.clone());
+    let dead_letters = DeadLetters::new(&kafka, mailbox.clone());
+    let group = Group::new(kafka, delivery, signals, calls, dead_letters, health);
     let poll_loop = PollLoop::set_up(group, mailbox.clone())?;
     let poll = move || {
         poll_loop.run();

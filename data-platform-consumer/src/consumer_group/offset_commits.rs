@@ -18,14 +18,15 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
+use super::assignment::Commit;
 use super::assignments::Assignments;
 use super::offset_tracker::NextOffset;
 use super::{GroupConsumer, Signal};
 use crate::delivery::call::Calls;
 use crate::health::Health;
 
-/// Positions, each with its partition.
-pub(crate) type Positions = Vec<(i32, NextOffset)>;
+/// What stands with a committed position where the ceiling of dead letters was reached, before the end of these.
+const CEILING_REACHED_AT: &str = "dead-letter-ceiling-reached-at=";
 
 /// The commits at the interval.
 #[derive(Debug)]
@@ -42,45 +43,45 @@ impl OffsetCommits {
     }
 
     /// Sends what is new, if it is time to. The answer comes to the mailbox.
-    pub(crate) fn send_if_due<E>(
+    pub(crate) fn send_if_due<R: Clone>(
         &mut self,
         consumer: &Arc<GroupConsumer>,
         calls: &Calls,
-        assignments: &mut Assignments<E>,
+        assignments: &mut Assignments<R>,
     ) {
         let now = Instant::now();
         if self.under_way || now < self.next {
             return;
         }
         self.next = now + self.interval;
-        let positions = assignments.take_commits();
-        if positions.is_empty() {
+        let commits = assignments.take_commits();
+        if commits.is_empty() {
             return;
         }
         self.under_way = true;
         let (consumer, topic) = (Arc::clone(consumer), Arc::clone(&self.topic));
-        let unanswered = Signal::Committed(positions.clone(), Err(KafkaError::Canceled));
+        let unanswered = Signal::Committed(commits.clone(), Err(KafkaError::Canceled));
         calls.run_blocking(unanswered, move || {
-            let result = commit(&consumer, &topic, &positions);
+            let result = send(&consumer, &topic, &commits);
             // Before the answer: whoever reads it may count on being the consumer's only owner.
             drop(consumer);
-            Signal::Committed(positions, result)
+            Signal::Committed(commits, result)
         });
     }
 
     /// What became of the commit under way.
-    pub(crate) fn answered<E>(
+    pub(crate) fn answered<R: Clone>(
         &mut self,
-        positions: &Positions,
+        commits: &[Commit],
         result: &KafkaResult<()>,
-        assignments: &mut Assignments<E>,
+        assignments: &mut Assignments<R>,
         health: &Health,
     ) {
         self.under_way = false;
         if let Err(error) = result {
             tell_failure(error, health);
-            for (partition, _) in positions {
-                assignments.forget_commit(*partition);
+            for commit in commits {
+                assignments.forget_commit(commit.partition);
             }
         }
     }
@@ -91,24 +92,33 @@ impl OffsetCommits {
 }
 
 /// Commits these positions and waits for the answer, for as long as the client waits for its coordinator.
-pub(crate) fn send_and_wait(consumer: &GroupConsumer, topic: &str, positions: &Positions, health: &Health) {
-    match commit(consumer, topic, positions) {
-        Ok(()) if positions.is_empty() => {}
-        Ok(()) => tracing::debug!(kafka.topic = topic, ?positions, "committed before handing back"),
+pub(crate) fn send_and_wait(consumer: &GroupConsumer, topic: &str, commits: &[Commit], health: &Health) {
+    match send(consumer, topic, commits) {
+        Ok(()) if commits.is_empty() => {}
+        Ok(()) => tracing::debug!(kafka.topic = topic, ?commits, "committed before handing back"),
         Err(error) => tell_failure(&error, health),
     }
 }
 
-fn commit(consumer: &GroupConsumer, topic: &str, positions: &Positions) -> KafkaResult<()> {
-    if positions.is_empty() {
+fn send(consumer: &GroupConsumer, topic: &str, commits: &[Commit]) -> KafkaResult<()> {
+    if commits.is_empty() {
         return Ok(());
     }
-    let mut list = TopicPartitionList::with_capacity(positions.len());
-    for (partition, NextOffset(next)) in positions {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for Commit { partition, position: NextOffset(next), ceiling_reached_at } in commits {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(*next))?;
+        if let Some(end) = ceiling_reached_at {
+            element.set_metadata(format!("{CEILING_REACHED_AT}{end}"));
+        }
     }
     // An error if even one partition's position was refused.
     consumer.commit(&list, CommitMode::Sync)
+}
+
+/// The other way round: what stands with a committed position.
+pub(crate) fn ceiling_reached_at(metadata: &str) -> Option<i64> {
+    metadata.strip_prefix(CEILING_REACHED_AT)?.parse().ok()
 }
 
 fn tell_failure(error: &KafkaError, health: &Health) {

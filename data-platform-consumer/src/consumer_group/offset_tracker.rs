@@ -55,6 +55,11 @@ impl OffsetTracker {
         self.committable
     }
 
+    /// The lowest offset that was read and has not finished.
+    pub(crate) fn oldest_unfinished(&self) -> Option<i64> {
+        self.records.first_key_value().map(|(offset, _)| *offset)
+    }
+
     /// How many offsets lie between the oldest unfinished record and the highest started one, both counted.
     pub(crate) fn span(&self) -> u64 {
         match (self.records.first_key_value(), self.highest_started) {

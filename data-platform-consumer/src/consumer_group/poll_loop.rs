@@ -145,7 +145,7 @@ impl Member {
         for _ in 0..RECORDS_PER_TURN {
             let events_before = self.context.events_served();
             match self.consumer.poll(Duration::ZERO) {
-                Some(Ok(record)) => self.context.group().read(&self.consumer, &record),
+                Some(Ok(record)) => self.context.group().read(&record),
                 Some(Err(error)) => self.failed(&error),
                 None if self.context.events_served() == events_before => return true,
                 None => {}

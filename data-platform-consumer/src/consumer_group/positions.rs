@@ -18,7 +18,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 
-use super::GroupConsumer;
+use super::{GroupConsumer, offset_commits};
 
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -58,13 +58,22 @@ pub(crate) enum Finding {
     Lost { wanted: i64, oldest: i64, end: i64 },
 }
 
+/// Where to start on a partition, and what was committed with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) partition: i32,
+    pub(crate) position: StartPosition,
+    /// See [`crate::delivery::ceiling`].
+    pub(crate) ceiling_reached_at: Option<i64>,
+}
+
 /// Looks up where to start on each of these partitions, within the time given. The look-up is tried again after
 /// an error, as the coordinator may just be moving.
 pub(crate) fn start_positions(
     consumer: &GroupConsumer,
     partitions: &TopicPartitionList,
     time: Duration,
-) -> KafkaResult<Vec<(i32, StartPosition)>> {
+) -> KafkaResult<Vec<Start>> {
     let deadline = Instant::now() + time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -83,7 +92,7 @@ fn committed(
     consumer: &GroupConsumer,
     partitions: &TopicPartitionList,
     time: Duration,
-) -> KafkaResult<Vec<(i32, StartPosition)>> {
+) -> KafkaResult<Vec<Start>> {
     if partitions.count() == 0 {
         return Ok(Vec::new());
     }
@@ -94,7 +103,9 @@ fn committed(
     let committed = consumer.committed_offsets(wanted, time)?;
     let positions = committed.elements().into_iter().map(|element| {
         element.error()?;
-        Ok((element.partition(), StartPosition::from_committed(element.offset())))
+        let position = StartPosition::from_committed(element.offset());
+        let ceiling_reached_at = offset_commits::ceiling_reached_at(element.metadata());
+        Ok(Start { partition: element.partition(), position, ceiling_reached_at })
     });
     positions.collect()
 }

@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::group::Group;
-use super::positions::{self, StartPosition};
+use super::positions::{self, Start, StartPosition};
 use super::{GroupConsumer, offset_commits};
 use crate::health::{BrokerReach, Health};
 
@@ -151,10 +151,14 @@ impl Group {
             }
         };
         let mut explicit = TopicPartitionList::with_capacity(starts.len());
-        for (partition, start) in &starts {
-            explicit.add_partition_offset(&self.kafka.topic, *partition, start.to_offset())?;
-            self.assignments.assign(*partition, *start);
-            log_start(&self.kafka.topic, *partition, *start);
+        let now = Instant::now();
+        for Start { partition, position, ceiling_reached_at } in &starts {
+            explicit.add_partition_offset(&self.kafka.topic, *partition, position.to_offset())?;
+            self.assignments.assign(*partition, *position, *ceiling_reached_at, now);
+            log_start(&self.kafka.topic, *partition, *position);
+            if ceiling_reached_at.is_some() {
+                self.ceiling_reached(*partition);
+            }
         }
         assign(consumer, &explicit)?;
         if !starts.is_empty() {
@@ -163,8 +167,8 @@ impl Group {
         self.health.joined(self.assignments.partitions().len());
         if self.is_stopping() {
             consumer.pause(&explicit)?;
-            for (partition, _) in &starts {
-                self.assignments.close(*partition);
+            for start in &starts {
+                self.assignments.close(start.partition);
             }
         }
         Ok(())

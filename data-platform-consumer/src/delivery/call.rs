@@ -5,23 +5,70 @@
 //! returns an error, or its record would keep its key and its partition waiting for ever
 //! (`a_sink_that_panics_has_failed`). The same holds for work that waits: its answer is waited for
 //! (`work_that_panics_is_answered_for`).
+//!
+//! A record is read as an event here, not on the thread that polls: what is none has failed before anybody was called.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use tokio::runtime::Handle;
 
-use super::Event;
+use super::{Event, Fault, Record};
 use crate::consumer_group::{AssignmentEpoch, Signal};
 use crate::sink::{DeliveryFailure, Sink};
 
+/// A call under way.
+pub type RecordCall<'a> = Pin<Box<dyn Future<Output = Result<(), NotDelivered>> + Send + 'a>>;
+
+/// What is done with each record. It must end within a bounded time, and bear being repeated.
+pub trait RecordDelivery: Send + Sync + 'static {
+    /// `Ok` means that the record needs nothing more.
+    fn deliver<'a>(&'a self, record: &'a Arc<Record>) -> RecordCall<'a>;
+}
+
+/// A call has come to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDelivered {
+    /// Why.
+    pub fault: Fault,
+    /// How the log names the event, of which a record that is none has nothing.
+    pub event: Option<EventName>,
+}
+
+/// How the log names an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName {
+    /// The order it is about.
+    pub order_id: i64,
+    /// See [`Event::idempotency_key`].
+    pub idempotency_key: String,
+}
+
+/// Reads each record as an event and hands it to the sink.
+pub struct ToSink(pub Arc<dyn Sink>);
+
+impl RecordDelivery for ToSink {
+    fn deliver<'a>(&'a self, record: &'a Arc<Record>) -> RecordCall<'a> {
+        Box::pin(async move {
+            let event = Event::decode(Arc::clone(record))
+                .map_err(|cause| NotDelivered { fault: cause.into(), event: None })?;
+            self.0.deliver(&event).await.map_err(|failure| {
+                let (order_id, idempotency_key) = (event.message.order_id, event.idempotency_key());
+                NotDelivered { fault: failure.into(), event: Some(EventName { order_id, idempotency_key }) }
+            })
+        })
+    }
+}
+
 /// One attempt to deliver one record.
 #[derive(Debug)]
-pub(crate) struct Call<E = Event> {
+pub(crate) struct Call<R = Arc<Record>> {
     pub(crate) assignment: AssignmentEpoch,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    pub(crate) event: Arc<E>,
+    pub(crate) record: R,
 }
 
 /// What became of a call.
@@ -30,27 +77,27 @@ pub(crate) struct Report {
     pub(crate) assignment: AssignmentEpoch,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    pub(crate) outcome: Result<(), DeliveryFailure>,
+    pub(crate) outcome: Result<(), NotDelivered>,
 }
 
 /// Starts calls, whose reports go to the poll thread's mailbox.
 #[derive(Clone)]
 pub(crate) struct Calls {
     runtime: Handle,
-    sink: Arc<dyn Sink>,
+    delivery: Arc<dyn RecordDelivery>,
     mailbox: Sender<Signal>,
 }
 
 impl Calls {
-    pub(crate) fn new(runtime: Handle, sink: Arc<dyn Sink>, mailbox: Sender<Signal>) -> Self {
-        Self { runtime, sink, mailbox }
+    pub(crate) fn new(runtime: Handle, delivery: Arc<dyn RecordDelivery>, mailbox: Sender<Signal>) -> Self {
+        Self { runtime, delivery, mailbox }
     }
 
     pub(crate) fn start(&self, call: Call) {
-        let sink = Arc::clone(&self.sink);
+        let delivery = Arc::clone(&self.delivery);
         let pending = Pending::new(&call, self.mailbox.clone());
         self.runtime.spawn(async move {
-            let outcome = sink.deliver(&call.event).await;
+            let outcome = delivery.deliver(&call.record).await;
             pending.ended(outcome);
         });
     }
@@ -90,24 +137,27 @@ struct Pending {
     assignment: AssignmentEpoch,
     partition: i32,
     offset: i64,
-    outcome: Result<(), DeliveryFailure>,
+    /// None until the call has ended by itself.
+    outcome: Option<Result<(), NotDelivered>>,
 }
 
 impl Pending {
     fn new(call: &Call, mailbox: Sender<Signal>) -> Self {
         let Call { assignment, partition, offset, .. } = *call;
-        let outcome = Err(DeliveryFailure::unavailable("the call ended without a result"));
-        Self { mailbox, assignment, partition, offset, outcome }
+        Self { mailbox, assignment, partition, offset, outcome: None }
     }
 
-    fn ended(mut self, outcome: Result<(), DeliveryFailure>) {
-        self.outcome = outcome;
+    fn ended(mut self, outcome: Result<(), NotDelivered>) {
+        self.outcome = Some(outcome);
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        let outcome = self.outcome.take().unwrap_or_else(|| {
+            let failure = DeliveryFailure::unavailable("the call ended without a result");
+            Err(NotDelivered { fault: failure.into(), event: None })
+        });
         let Self { assignment, partition, offset, .. } = *self;
         let report = Report { assignment, partition, offset, outcome };
         // Nobody listens any more once the poll thread has ended; then nothing is committed either.
@@ -117,12 +167,14 @@ impl Drop for Pending {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::mpsc::{self, Receiver};
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::{Record, RecordPosition};
+    use crate::delivery::{RecordPosition, Undecodable};
     use crate::sink::Delivery;
+
+    const ORDER: &[u8] = br#"{"occurredAt":"2025-05-29T01:43","orderId":15}"#;
 
     struct PanickingSink;
 
@@ -132,11 +184,32 @@ mod tests {
         }
     }
 
+    fn calls(runtime: &tokio::runtime::Runtime) -> (Calls, Receiver<Signal>) {
+        let (mailbox, signals) = mpsc::channel();
+        let delivery = Arc::new(ToSink(Arc::new(PanickingSink)));
+        (Calls::new(runtime.handle().clone(), delivery, mailbox), signals)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+    }
+
+    fn report_of(value: Option<&[u8]>) -> Report {
+        let runtime = runtime();
+        let (calls, signals) = calls(&runtime);
+        let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
+        let record = Arc::new(Record::new(position, None, None, value, []));
+        calls.start(Call { assignment: AssignmentEpoch::default(), partition: 3, offset: 7, record });
+        let Signal::Reported(report) = signals.recv_timeout(Duration::from_secs(10)).unwrap() else {
+            panic!("a call reports")
+        };
+        report
+    }
+
     #[test]
     fn work_that_panics_is_answered_for() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let (mailbox, signals) = mpsc::channel();
-        let calls = Calls::new(runtime.handle().clone(), Arc::new(PanickingSink), mailbox);
+        let runtime = runtime();
+        let (calls, signals) = calls(&runtime);
         calls.run_blocking(Signal::Stop, || panic!("work that panics, as this test wants"));
         assert!(matches!(signals.recv_timeout(Duration::from_secs(10)).unwrap(), Signal::Stop));
         calls.run_blocking(Signal::Stop, || Signal::Readable);
@@ -145,17 +218,14 @@ mod tests {
 
     #[test]
     fn a_sink_that_panics_has_failed() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let (mailbox, signals) = mpsc::channel();
-        let calls = Calls::new(runtime.handle().clone(), Arc::new(PanickingSink), mailbox);
-        let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
-        let value: &[u8] = br#"{"occurredAt":"2025-05-29T01:43","orderId":15}"#;
-        let record = Record::new(position, None, None, Some(value), []);
-        let event = Arc::new(Event::decode(Arc::new(record)).unwrap());
-        calls.start(Call { assignment: AssignmentEpoch::default(), partition: 3, offset: 7, event });
-        let Signal::Reported(report) = signals.recv_timeout(Duration::from_secs(10)).unwrap() else {
-            panic!("a call reports")
-        };
-        assert_eq!((report.partition, report.offset, report.outcome.is_err()), (3, 7, true));
+        let report = report_of(Some(ORDER));
+        assert_eq!((report.partition, report.offset), (3, 7));
+        assert!(matches!(report.outcome.unwrap_err().fault, Fault::Platform(_)));
+    }
+
+    #[test]
+    fn a_record_that_is_no_event_has_failed_before_anybody_was_called() {
+        let fault = report_of(None).outcome.unwrap_err().fault;
+        assert_eq!(fault, Fault::Undecodable(Undecodable::NoValue));
     }
 }

@@ -7,7 +7,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rdkafka::Timestamp;
 use rdkafka::message::{Headers, Message};
+use shared_messages::dead_letter::TimestampType;
 
 /// Where a record lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,23 +28,34 @@ impl fmt::Display for RecordPosition {
     }
 }
 
+/// A record's time, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordTime {
+    /// Milliseconds since 1970.
+    pub millis: i64,
+    /// Whether the producer said it, or the broker.
+    pub kind: TimestampType,
+}
+
+/// Where a header's name and value stand in a record's bytes.
+type HeaderPlace = (Range<usize>, Option<Range<usize>>);
+
 /// One record of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     position: RecordPosition,
-    /// Milliseconds since 1970.
-    timestamp: Option<i64>,
+    timestamp: Option<RecordTime>,
     bytes: Box<[u8]>,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    headers: Box<[(Range<usize>, Option<Range<usize>>)]>,
+    headers: Box<[HeaderPlace]>,
 }
 
 impl Record {
     /// A record of these parts.
     pub fn new<'a>(
         position: RecordPosition,
-        timestamp: Option<i64>,
+        timestamp: Option<RecordTime>,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
@@ -65,7 +78,14 @@ impl Record {
         let position = RecordPosition { topic, partition: record.partition(), offset: record.offset() };
         let headers = record.headers().into_iter().flat_map(Headers::iter);
         let headers = headers.map(|header| (header.key, header.value));
-        Self::new(position, record.timestamp().to_millis(), record.key(), record.payload(), headers)
+        let timestamp = match record.timestamp() {
+            Timestamp::NotAvailable => None,
+            Timestamp::CreateTime(millis) => Some(RecordTime { millis, kind: TimestampType::CreateTime }),
+            Timestamp::LogAppendTime(millis) => {
+                Some(RecordTime { millis, kind: TimestampType::LogAppendTime })
+            }
+        };
+        Self::new(position, timestamp, record.key(), record.payload(), headers)
     }
 
     /// Where it lies.
@@ -73,8 +93,8 @@ impl Record {
         &self.position
     }
 
-    /// When it was created or appended, in milliseconds since 1970.
-    pub fn timestamp(&self) -> Option<i64> {
+    /// When it was created or appended.
+    pub fn timestamp(&self) -> Option<RecordTime> {
         self.timestamp
     }
 
@@ -122,8 +142,9 @@ mod tests {
         ) {
             let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
             let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-            let record = Record::new(position.clone(), Some(9), key.as_deref(), value.as_deref(), pairs.clone());
-            prop_assert_eq!((record.position(), record.timestamp()), (&position, Some(9)));
+            let time = Some(RecordTime { millis: 9, kind: TimestampType::CreateTime });
+            let record = Record::new(position.clone(), time, key.as_deref(), value.as_deref(), pairs.clone());
+            prop_assert_eq!((record.position(), record.timestamp()), (&position, time));
             prop_assert_eq!((record.key(), record.value()), (key.as_deref(), value.as_deref()));
             prop_assert_eq!(record.headers().collect::<Vec<_>>(), pairs.collect::<Vec<_>>());
         }

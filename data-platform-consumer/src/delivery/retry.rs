@@ -25,11 +25,16 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// How long the record at this position waits after so many failures in a row.
     pub(crate) fn wait(&self, failures: u32, partition: i32, offset: i64) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let whole = self.first_wait.saturating_mul(1 << doublings).min(self.longest_wait);
+        let whole = doubled(self.first_wait, self.longest_wait, failures);
         let half = whole / 2;
         half + half * spread(failures, partition, offset) / u32::from(u16::MAX)
     }
+}
+
+/// The wait after so many failures in a row: `first`, then twice as long each time, up to `longest`.
+pub(super) fn doubled(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(31);
+    first.saturating_mul(1 << doublings).min(longest)
 }
 
 /// Evenly spread over 0 to 65,535.

@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use shared_messages::OccurredAt;
+use shared_messages::dead_letter::parking_resumed;
 
 pub(crate) const TOPIC: &str = "order-completed";
+pub(crate) const DEAD_LETTER_TOPIC: &str = "order-completed-dlt";
 pub(crate) const GROUP: &str = "data-platform-consumer";
 /// How long anything may take before the test fails. Nothing waits for it unless it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -20,6 +23,12 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn with_partitions(partitions: i32) -> Self {
+        let broker = Self::without_dead_letters(partitions);
+        broker.create_dead_letter_topic(partitions);
+        broker
+    }
+
+    pub(crate) fn without_dead_letters(partitions: i32) -> Self {
         let broker = Self::without_the_topic();
         broker.create_topic(partitions);
         broker
@@ -34,6 +43,10 @@ impl Broker {
 
     pub(crate) fn create_topic(&self, partitions: i32) {
         self.cluster.create_topic(TOPIC, partitions, 3).unwrap();
+    }
+
+    pub(crate) fn create_dead_letter_topic(&self, partitions: i32) {
+        self.cluster.create_topic(DEAD_LETTER_TOPIC, partitions, 3).unwrap();
     }
 
     pub(crate) fn bootstrap_servers(&self) -> String {
@@ -99,6 +112,44 @@ impl Broker {
         list.add_partition_offset(TOPIC, partition, Offset::Offset(offset)).unwrap();
         consumer.assign(&list).unwrap();
         consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+
+    /// What lies in a partition of the dead letters now.
+    pub(crate) fn dead_letters(&self, partition: i32) -> Vec<OwnedMessage> {
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("group.id", "nobody")
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap();
+        let (low, high) = reader.fetch_watermarks(DEAD_LETTER_TOPIC, partition, DEADLINE).unwrap();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(DEAD_LETTER_TOPIC, partition, Offset::Offset(low)).unwrap();
+        reader.assign(&from).unwrap();
+        (low..high).map(|_| reader.poll(DEADLINE).unwrap().unwrap().detach()).collect()
+    }
+
+    /// Waits until so many dead letters lie in the partition.
+    pub(crate) fn await_dead_letters(&self, partition: i32, wanted: usize) -> Vec<OwnedMessage> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let dead_letters = self.dead_letters(partition);
+            if dead_letters.len() >= wanted {
+                return dead_letters;
+            }
+            assert!(Instant::now() < deadline, "{} dead letters, not {wanted}", dead_letters.len());
+        }
+    }
+
+    /// An operator's word that parking goes on.
+    pub(crate) fn resume_parking(&self, partition: i32) {
+        let pairs = parking_resumed(OccurredAt::now());
+        let headers = pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let record = BaseRecord::<(), ()>::to(DEAD_LETTER_TOPIC).partition(partition).headers(headers);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.flush(DEADLINE).unwrap();
     }
 
     /// A client of the group that is no member of it.

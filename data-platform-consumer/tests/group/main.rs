@@ -4,9 +4,11 @@
 
 mod broker;
 mod member;
+mod outages;
 mod platform;
 
 mod away;
+mod dead_letters;
 mod delivering;
 mod handing_over;
 mod stopping;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_platform_consumer::consumer_group::{self, GroupMember};
-use data_platform_consumer::health::{Health, KAFKA};
+use data_platform_consumer::health::{COMPONENTS, Health};
 use data_platform_consumer::settings::{DEFAULTS, ENVIRONMENT_PREFIX, Settings};
 use service_chassis::alarms::{Alarm, Alarms};
 use service_chassis::management::Readiness;
@@ -34,7 +34,7 @@ impl Member {
         let settings = settings(broker, different);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (alarms, readiness) = (Alarms::new(), Readiness::new(&[KAFKA]));
+        let (alarms, readiness) = (Alarms::new(), Readiness::new(&COMPONENTS));
         let health = Health::new(TOPIC, readiness.clone(), alarms.clone());
         let sink = platform.sink_of(name);
         let Settings { kafka, delivery, .. } = settings;
@@ -69,6 +69,14 @@ impl Member {
         }
     }
 
+    pub(crate) fn await_no_alarm(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.alarms.active().is_empty() {
+            assert!(Instant::now() < deadline, "still active: {:?}", self.alarms.active());
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn await_ready(&self) {
         let deadline = Instant::now() + DEADLINE;
         while !self.readiness.is_ready() {
@@ -88,6 +96,8 @@ pub(crate) fn settings(broker: &Broker, different: &[(&str, &str)]) -> Settings 
         ("DELIVERY__DRAIN_TIMEOUT", "2s"),
         ("DELIVERY__RETRY__FIRST_WAIT", "10ms"),
         ("DELIVERY__RETRY__LONGEST_WAIT", "100ms"),
+        ("DELIVERY__BREAKER__FIRST_WAIT", "10ms"),
+        ("DELIVERY__BREAKER__LONGEST_WAIT", "100ms"),
     ];
     let environment = short.iter().chain(different).map(|(name, value)| {
         (OsString::from(format!("{ENVIRONMENT_PREFIX}__{name}")), OsString::from(value))

@@ -24,6 +24,9 @@ pub(crate) struct Receipt {
 pub(crate) enum Answer {
     Take,
     Fail,
+    Reject,
+    /// Wants no calls for so long.
+    Throttle(Duration),
     TakeAfter(Duration),
     /// Takes it once [`Platform::open_gate`] was called.
     TakeAtTheGate,
@@ -126,6 +129,10 @@ impl Sink for PlatformSink {
             match answer {
                 Answer::Take => {}
                 Answer::Fail => return Err(DeliveryFailure::unavailable("503, as the test wants")),
+                Answer::Reject => return Err(DeliveryFailure::rejected("422, as the test wants")),
+                Answer::Throttle(time) => {
+                    return Err(DeliveryFailure::throttled("429, as the test wants", Some(time)));
+                }
                 Answer::TakeAfter(time) => tokio::time::sleep(time).await,
                 Answer::TakeAtTheGate => {
                     self.platform.gate.subscribe().wait_for(|open| *open).await.unwrap();

@@ -1,49 +1,11 @@
-//! What cannot be understood, or is gone, stops its partition and no other.
+//! A position that is gone stops its partition and no other.
 
-use data_platform_consumer::health::{POSITION_LOST, RECORD_UNDECODABLE};
+use data_platform_consumer::health::POSITION_LOST;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::broker::Broker;
 use crate::member::Member;
 use crate::platform::{Platform, first_seen};
-
-fn stops_only_its_partition(bad_value: &[u8], bad_type: &str, cause: &str) {
-    let (broker, platform) = (Broker::with_partitions(2), Platform::taking_everything());
-    broker.order(0, 1);
-    broker.record(0, "2", bad_value, bad_type);
-    broker.order(0, 3);
-    broker.order(1, 4);
-    let member = Member::join("only", &broker, &platform, &[]);
-    let (subject, detail) = member.await_alarm(RECORD_UNDECODABLE);
-    assert_eq!(subject, "order-completed[0]");
-    assert!(detail.contains("offset 1") && detail.contains(cause), "{detail}");
-
-    platform.await_taken("what is good", |taken| taken.len() == 2);
-    broker.order(0, 5);
-    broker.order(1, 6);
-    let taken = platform
-        .await_taken("the other partition flows", |taken| taken.iter().any(|receipt| receipt.order_id == 6));
-    let mut seen = first_seen(&taken);
-    seen.sort_unstable();
-    assert_eq!(seen, [1, 4, 6]);
-    broker.await_committed(1, 2);
-    broker.await_committed(0, 1);
-    assert!(member.readiness.is_ready(), "it is an alarm, not an outage");
-    member.stop();
-    assert_eq!(broker.committed(0), Some(1), "nothing past the record is committed, not even by a stop");
-    assert_eq!(platform.taken().len(), 3);
-}
-
-#[test]
-fn bytes_that_do_not_decode_stop_their_partition() {
-    stops_only_its_partition(b"{\"orderId\":", "order-completed.v1", "not an order-completed message");
-}
-
-#[test]
-fn an_unknown_version_is_parked_and_not_guessed() {
-    let value = br#"{"occurredAt":"2025-05-29T01:43:46Z","orderId":2}"#;
-    stops_only_its_partition(value, "order-completed.v2", "order-completed.v2");
-}
 
 #[test]
 fn a_position_that_is_gone_stops_its_partition_and_the_others_flow() {

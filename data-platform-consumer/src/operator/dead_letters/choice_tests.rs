@@ -50,7 +50,7 @@ fn letters() -> Letters {
         let position = RecordPosition { topic: "order-completed-dlt".into(), partition, offset };
         let headers = headers.iter().map(|(name, value)| (*name, Some(value.as_slice())));
         let value = value.map(str::as_bytes);
-        letters.take(Record::new(position, Some(0), Some(key.as_bytes()), value, headers));
+        letters.take(Record::new(position, None, Some(key.as_bytes()), value, headers));
     };
     let order = |order: i64| format!(r#"{{"occurredAt":"2025-05-29T01:43","orderId":{order}}}"#);
     put(0, 0, "1", Some(&order(1)), &letter(OWN, Rejected, "No such product", "2026-11-01T10:00"));

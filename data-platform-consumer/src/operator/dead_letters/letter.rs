@@ -1,7 +1,7 @@
 //! # Letters
 //!
-//! The dead letters of a topic as they stand, folded from its records: a record is a dead letter, or the resolution of an
-//! earlier one of its partition. Pure: records go in, in the order of each partition.
+//! The dead letters of a topic as they stand, folded from its records: a record is a dead letter, the resolution of an
+//! earlier one of its partition, or an operator's word that parking goes on, which is none of their affair. Pure: records go in, in the order of each partition.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{
-    DeadLetter, DeadLetterError, OriginalRecord, ReceivedDeadLetter, Resolution, is_dead_letter_header,
-    is_resolution,
+    DeadLetter, DeadLetterError, OriginalRecord, ReceivedDeadLetter, Resolution, TimestampType,
+    is_dead_letter_header, is_parking_resumed, is_resolution,
 };
 
-use crate::delivery::{Event, Record, RecordPosition, Undecodable};
+use crate::delivery::{Event, Record, RecordPosition, RecordTime, Undecodable};
 
 /// Where a dead letter lies in its topic, and its name for a person: `2:17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +75,7 @@ impl Letter {
     /// When it was parked; of one that does not tell, when it was written.
     pub(crate) fn parked_at(&self) -> Option<OccurredAt> {
         let told = self.headers.as_ref().ok().and_then(|headers| headers.parked_at);
-        told.or_else(|| OccurredAt::from_millis(self.record.timestamp()?))
+        told.or_else(|| OccurredAt::from_millis(self.record.timestamp()?.millis))
     }
 
     pub(crate) fn consumer_group(&self) -> Option<&str> {
@@ -95,9 +95,12 @@ impl Letter {
 /// an id is known by where it lay, so the platform must be told of the same place as the first time.
 fn as_it_came_in(record: &Record, original: Option<&OriginalRecord>) -> Record {
     let (position, timestamp) = match original {
-        Some(OriginalRecord { topic, partition, offset, timestamp, .. }) => {
+        Some(OriginalRecord { topic, partition, offset, timestamp, timestamp_type }) => {
             let topic = topic.as_str().into();
-            (RecordPosition { topic, partition: *partition, offset: *offset }, *timestamp)
+            // Whose time it is, is not always told; by default it is the producer's.
+            let kind = timestamp_type.unwrap_or(TimestampType::CreateTime);
+            let time = timestamp.map(|millis| RecordTime { millis, kind });
+            (RecordPosition { topic, partition: *partition, offset: *offset }, time)
         }
         None => (record.position().clone(), record.timestamp()),
     };
@@ -112,6 +115,9 @@ pub(crate) struct Letters(BTreeMap<LetterId, Letter>);
 impl Letters {
     /// Takes in the next record of a partition. A resolution answers which dead letter it resolved, if it was open.
     pub(crate) fn take(&mut self, record: Record) -> Option<(LetterId, Resolution)> {
+        if is_parking_resumed(record.value(), record.headers()) {
+            return None;
+        }
         if !is_resolution(record.value(), record.headers()) {
             let letter = Letter::new(record);
             self.0.insert(letter.id, letter);

@@ -1,6 +1,6 @@
 //! What is open, what is resolved, and that a dead letter is read as the record that it was.
 
-use shared_messages::dead_letter::{DeadLetterCause, ResolutionOutcome};
+use shared_messages::dead_letter::{DeadLetterCause, ResolutionOutcome, parking_resumed};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn dead_letter() -> Headers {
             partition: 2,
             offset: 4711,
             timestamp: Some(9),
-            timestamp_type: None,
+            timestamp_type: Some(TimestampType::CreateTime),
         },
         consumer_group: "platform".to_owned(),
         cause: DeadLetterCause::Rejected,
@@ -35,7 +35,8 @@ fn resolution(resolved_offset: i64, outcome: ResolutionOutcome) -> Headers {
 fn record(partition: i32, offset: i64, value: Option<&[u8]>, headers: &Headers) -> Record {
     let position = RecordPosition { topic: "order-completed-dlt".into(), partition, offset };
     let headers = headers.iter().map(|(name, value)| (*name, Some(value.as_slice())));
-    Record::new(position, Some(1_748_483_026_137), Some(b"15"), value, headers)
+    let time = RecordTime { millis: 1_748_483_026_137, kind: TimestampType::LogAppendTime };
+    Record::new(position, Some(time), Some(b"15"), value, headers)
 }
 
 fn open(letters: &Letters) -> Vec<String> {
@@ -85,7 +86,7 @@ fn an_event_is_the_one_that_it_was_before_it_was_parked() {
     letters.take(record(0, 3, Some(OLD_FORM), &headers));
     let event = letters.iter().next().unwrap().event.clone().unwrap();
     assert_eq!(event.idempotency_key(), "order-completed-2-4711");
-    assert_eq!(event.record.timestamp(), Some(9));
+    assert_eq!(event.record.timestamp(), Some(RecordTime { millis: 9, kind: TimestampType::CreateTime }));
     let names: Vec<&str> = event.record.headers().map(|(name, _)| name).collect();
     assert_eq!(names, ["ce_type"], "what parking added is gone");
 }
@@ -98,6 +99,14 @@ fn a_record_that_is_no_dead_letter_is_shown_all_the_same() {
     assert!(letter.words().contains("`kafka_dlt-original-topic` is missing"), "{}", letter.words());
     assert_eq!(letter.parked_at().unwrap().to_string(), "2025-05-29T01:43:46.137000Z");
     assert_eq!((letter.consumer_group(), letter.event.is_err()), (None, true));
+}
+
+#[test]
+fn that_parking_goes_on_is_no_dead_letter_and_resolves_nothing() {
+    let mut letters = Letters::default();
+    letters.take(record(0, 3, Some(OLD_FORM), &dead_letter()));
+    assert_eq!(letters.take(record(0, 4, None, &parking_resumed(OccurredAt::now()))), None);
+    assert_eq!((letters.iter().count(), open(&letters)), (1, vec!["0:3".to_owned()]));
 }
 
 #[test]

@@ -11,7 +11,6 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{Resolution, ResolutionOutcome};
-use shared_messages::topics;
 use tokio::sync::oneshot;
 
 use super::letter::LetterId;
@@ -39,7 +38,7 @@ impl Resolutions {
         let producer = config
             .create_with_context(Acknowledgements(Ears::default()))
             .map_err(|error| RefusedByClient::new(&error, kafka))?;
-        Ok(Self { producer, topic: topics::dead_letter_topic(&kafka.topic) })
+        Ok(Self { producer, topic: kafka.dead_letter_topic() })
     }
 
     /// Sends one, with the dead letter's partition and key, and no value.

@@ -15,7 +15,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
-use shared_messages::topics;
 
 use super::DeadLettersError;
 use super::letter::Letters;
@@ -63,7 +62,7 @@ impl DeadLetterTopic {
             .map_err(|error| RefusedByClient::new(&error, kafka))?;
         Ok(Self {
             consumer,
-            name: topics::dead_letter_topic(&kafka.topic).into(),
+            name: kafka.dead_letter_topic().into(),
             servers: kafka.bootstrap_servers.clone(),
             limit,
             stop,

@@ -175,7 +175,6 @@ impl State {
             match (self.outcomes.get(&id), key) {
                 (Some(Outcome::Failed(_)), Some(key)) => drop(held_back_by.insert(key.into(), id)),
                 (Some(_), _) => {}
-                (None, _) if letter.resolution.is_some() => {}
                 (None, key) => match key.and_then(|key| held_back_by.get(key)) {
                     Some(earlier) => self.settle(id, Outcome::HeldBack(*earlier)),
                     None if self.halted.is_none() => self.plan.push(id, key),

@@ -1,0 +1,250 @@
+//! One assignment: the period in which this member owns a partition, and all that it knows of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use super::AssignmentEpoch;
+use super::key_queues::KeyQueues;
+use super::offset_tracker::{NextOffset, OffsetTracker};
+use super::positions::StartPosition;
+use crate::delivery::blame::Attempts;
+use crate::delivery::ceiling::{Ceiling, Permission};
+use crate::delivery::fault::Verdict;
+
+/// Whether records are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// Unless the client was told to pause, they come.
+    Open,
+    /// A position that is gone. Nothing beyond is taken in.
+    Stopped,
+    /// The partition is being handed back: nothing new starts.
+    Closed,
+}
+
+/// A record for which calls were made.
+#[derive(Debug)]
+pub(super) struct InWork<R> {
+    pub(super) record: R,
+    pub(super) attempts: Attempts,
+}
+
+/// A record at fault, on its way to the dead letters.
+#[derive(Debug)]
+struct AtFault {
+    verdict: Verdict,
+    /// Whether the ceiling has let it through.
+    permitted: bool,
+    state: Parking,
+    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parking {
+    From(Instant),
+    OnTheWire,
+}
+
+/// What a position is committed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) partition: i32,
+    pub(crate) position: NextOffset,
+    /// Goes with the position, so that the next owner knows: see [`Ceiling`].
+    pub(crate) ceiling_reached_at: Option<i64>,
+}
+
+/// What to do about the partition's records at fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NextParking {
+    Ask,
+    Park { offset: i64, verdict: Verdict },
+    CeilingReached,
+    Nothing { until: Option<Instant> },
+}
+
+#[derive(Debug)]
+pub(super) struct Assignment<R> {
+    pub(super) epoch: AssignmentEpoch,
+    pub(super) start: StartPosition,
+    pub(super) tracker: OffsetTracker,
+    pub(super) queues: KeyQueues<R>,
+    pub(super) in_work: HashMap<i64, InWork<R>>,
+    /// How many calls and dead letters are on the wire.
+    pub(super) on_the_wire: usize,
+    pub(super) intake: Intake,
+    pub(super) next_read: Option<i64>,
+    pub(super) ceiling: Ceiling,
+    at_fault: BTreeMap<i64, AtFault>,
+    window_is_full: bool,
+    /// What the client was told last.
+    paused: bool,
+    commit_sent: Option<Commit>,
+    /// Whether the last position that was committed went with the ceiling's mark.
+    is_marked: bool,
+}
+
+impl<R> Assignment<R> {
+    pub(super) fn new(epoch: AssignmentEpoch, start: StartPosition, ceiling: Ceiling) -> Self {
+        let is_marked = ceiling.reached_at().is_some();
+        Self {
+            epoch,
+            start,
+            tracker: OffsetTracker::default(),
+            queues: KeyQueues::default(),
+            in_work: HashMap::new(),
+            on_the_wire: 0,
+            intake: Intake::Open,
+            next_read: None,
+            ceiling,
+            at_fault: BTreeMap::new(),
+            window_is_full: false,
+            paused: false,
+            commit_sent: None,
+            is_marked,
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.intake = Intake::Closed;
+        self.queues.clear_waiting();
+        self.at_fault.retain(|_, at_fault| at_fault.state == Parking::OnTheWire);
+    }
+
+    /// The record needs nothing more.
+    pub(super) fn finished(&mut self, offset: i64) {
+        self.in_work.remove(&offset);
+        self.tracker.finished(offset);
+        self.queues.finished(offset);
+    }
+
+    /// Whether the client is to pause the partition (or to resume it), if that is not what it was told last.
+    ///
+    /// Pauses at the whole window and resumes at half of it: each pause makes the client read again what it
+    /// had fetched, so they must be rare. While the platform is away something stays at hand to ask it with.
+    pub(super) fn steer(&mut self, window: u64, platform_is_away: bool) -> Option<bool> {
+        if self.intake != Intake::Open {
+            return None;
+        }
+        let span = self.tracker.span();
+        self.window_is_full = if self.window_is_full { span > window / 2 } else { span >= window };
+        let pause = self.window_is_full
+            || self.ceiling.reached_at().is_some()
+            || (platform_is_away && self.queues.has_ready());
+        let news = pause != self.paused;
+        self.paused = pause;
+        news.then_some(pause)
+    }
+
+    /// It becomes a dead letter, as soon as the ceiling lets it.
+    pub(super) fn condemn(&mut self, offset: i64, verdict: Verdict, now: Instant) {
+        let at_fault = AtFault { verdict, permitted: false, state: Parking::From(now), failures: 0 };
+        self.at_fault.insert(offset, at_fault);
+    }
+
+    pub(super) fn next_parking(&mut self, now: Instant) -> NextParking {
+        if self.intake == Intake::Closed {
+            return NextParking::Nothing { until: None };
+        }
+        let mut until: Option<Instant> = None;
+        for (offset, at_fault) in &mut self.at_fault {
+            match at_fault.state {
+                Parking::OnTheWire => continue,
+                Parking::From(at) if at > now => {
+                    until = Some(until.map_or(at, |until| until.min(at)));
+                    continue;
+                }
+                Parking::From(_) => {}
+            }
+            if !at_fault.permitted {
+                let was_reached = self.ceiling.reached_at().is_some();
+                match self.ceiling.ask_to_park(now) {
+                    Permission::Park => at_fault.permitted = true,
+                    Permission::Ask => return NextParking::Ask,
+                    Permission::Wait(_) if !was_reached && self.ceiling.reached_at().is_some() => {
+                        return NextParking::CeilingReached;
+                    }
+                    // The others would be answered the same.
+                    Permission::Wait(at) => return NextParking::Nothing { until: earlier(until, at) },
+                }
+            }
+            at_fault.state = Parking::OnTheWire;
+            self.on_the_wire += 1;
+            return NextParking::Park { offset: *offset, verdict: at_fault.verdict.clone() };
+        }
+        if self.ceiling.reached_at().is_none() {
+            return NextParking::Nothing { until };
+        }
+        match self.ceiling.find_out(now) {
+            Some(Permission::Ask) => NextParking::Ask,
+            Some(Permission::Wait(at)) => NextParking::Nothing { until: earlier(until, at) },
+            Some(Permission::Park) | None => NextParking::Nothing { until },
+        }
+    }
+
+    /// The dead letter lies at this offset of its topic.
+    pub(super) fn parked(&mut self, offset: i64, dead_letter_offset: i64) {
+        self.at_fault.remove(&offset);
+        self.ceiling.parked(dead_letter_offset);
+        self.finished(offset);
+    }
+
+    /// It could not be written: when to try again, given how long to wait after so many failures.
+    pub(super) fn not_parked(
+        &mut self,
+        offset: i64,
+        now: Instant,
+        wait: impl FnOnce(u32) -> Duration,
+    ) -> Option<Instant> {
+        if self.intake == Intake::Closed {
+            self.at_fault.remove(&offset);
+            return None;
+        }
+        let at_fault = self.at_fault.get_mut(&offset)?;
+        at_fault.failures = at_fault.failures.saturating_add(1);
+        let again_at = now + wait(at_fault.failures);
+        at_fault.state = Parking::From(again_at);
+        Some(again_at)
+    }
+
+    /// What may be committed. With the ceiling's mark, or to take it away, the position is committed even if nothing has
+    /// finished yet.
+    pub(super) fn committable(&self, partition: i32) -> Option<Commit> {
+        let ceiling_reached_at = self.ceiling.reached_at();
+        let unmoved = || match self.start {
+            _ if ceiling_reached_at.is_none() && !self.is_marked => None,
+            StartPosition::At(next) => Some(NextOffset(next)),
+            StartPosition::Beginning => self.tracker.oldest_unfinished().map(NextOffset),
+        };
+        let position = self.tracker.committable().or_else(unmoved)?;
+        Some(Commit { partition, position, ceiling_reached_at })
+    }
+
+    /// What may be committed and was not sent yet. From now on it was.
+    pub(super) fn take_commit(&mut self, partition: i32) -> Option<Commit> {
+        let commit = self.committable(partition)?;
+        if self.commit_sent == Some(commit) {
+            return None;
+        }
+        self.commit_sent = Some(commit);
+        self.is_marked |= commit.ceiling_reached_at.is_some();
+        Some(commit)
+    }
+
+    pub(super) fn forget_commit(&mut self) {
+        self.commit_sent = None;
+    }
+
+    /// Where the client reads on: after what was read, or where the assignment started.
+    pub(super) fn reads_on_from(&self) -> Option<StartPosition> {
+        // A stopped partition reads nothing, so its position cannot get lost again.
+        (self.intake == Intake::Open).then(|| self.next_read.map_or(self.start, StartPosition::At))
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,207 @@
+//! # Dead letters
+//!
+//! Writes records at fault to the dead-letter topic: the same partition number, key, value and headers, byte for byte, and
+//! the headers that tell why. The position moves past a record only after its dead letter was acknowledged by all replicas
+//! in sync (`a_dead_letter_topic_that_is_away_holds_the_position`), so a crash in between parks it twice rather than never.
+//!
+//! The producer is made when the first record is at fault, which in most processes never happens. It reports into the poll
+//! thread's mailbox, like a call. One that has failed for good is replaced.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use shared_messages::OccurredAt;
+use shared_messages::dead_letter::{DeadLetter, OriginalRecord, is_dead_letter_header};
+
+use super::{Record, RecordPosition};
+use crate::consumer_group::{AssignmentEpoch, Parking, Signal};
+use crate::settings::KafkaSettings;
+
+/// What is unacknowledged for so long is reported, and tried again.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What became of a dead letter on the wire.
+#[derive(Debug)]
+pub(crate) struct ParkingReport {
+    pub(crate) assignment: AssignmentEpoch,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// Its offset in the dead-letter topic, or why it may not be there.
+    pub(crate) outcome: Result<i64, String>,
+}
+
+/// Writes them.
+pub(crate) struct DeadLetters {
+    topic: String,
+    group_id: String,
+    config: ClientConfig,
+    mailbox: Sender<Signal>,
+    producer: Option<ThreadedProducer<Mailbox>>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(kafka: &KafkaSettings, mailbox: Sender<Signal>) -> Self {
+        let config = config(kafka);
+        let (topic, group_id) = (kafka.dead_letter_topic(), kafka.group_id.clone());
+        Self { topic, group_id, config, mailbox, producer: None }
+    }
+
+    /// Sends it on its way. Exactly one report follows.
+    pub(crate) fn park(&mut self, parking: &Parking<Arc<Record>>, now: Instant) {
+        let Parking { assignment, partition, offset, .. } = *parking;
+        let report = ParkingReport { assignment, partition, offset, outcome: Ok(-1) };
+        if let Err((cause, report)) = self.send(parking, Box::new(report), now) {
+            let outcome = Err(told_with_cure(&cause, &self.topic));
+            // Nobody listens any more once the poll thread has ended.
+            self.mailbox.send(Signal::Parked(ParkingReport { outcome, ..*report })).ok();
+        }
+    }
+
+    fn send(
+        &mut self,
+        parking: &Parking<Arc<Record>>,
+        report: Box<ParkingReport>,
+        now: Instant,
+    ) -> Result<(), (KafkaError, Box<ParkingReport>)> {
+        let headers = self.headers(parking, now);
+        let topic = self.topic.clone();
+        let producer = match self.producer() {
+            Ok(producer) => producer,
+            Err(error) => return Err((error, report)),
+        };
+        let mut record =
+            BaseRecord::with_opaque_to(&topic, report).partition(parking.partition).headers(headers);
+        if let Some(key) = parking.record.key() {
+            record = record.key(key);
+        }
+        if let Some(value) = parking.record.value() {
+            record = record.payload(value);
+        }
+        producer.send(record).map_err(|(error, record)| (error, record.delivery_opaque))
+    }
+
+    fn producer(&mut self) -> KafkaResult<&ThreadedProducer<Mailbox>> {
+        let usable = self.producer.take().filter(|producer| producer.client().fatal_error().is_none());
+        let producer = if let Some(producer) = usable {
+            producer
+        } else {
+            let context = Mailbox { topic: self.topic.clone(), mailbox: self.mailbox.clone() };
+            self.config.create_with_context(context)?
+        };
+        Ok(self.producer.insert(producer))
+    }
+
+    fn headers(&self, parking: &Parking<Arc<Record>>, now: Instant) -> OwnedHeaders {
+        let RecordPosition { topic, partition, offset } = parking.record.position();
+        let time = parking.record.timestamp();
+        let verdict = &parking.verdict;
+        let failing_for = now.saturating_duration_since(verdict.failing_since);
+        let parked_at = OccurredAt::now();
+        let dead_letter = DeadLetter {
+            original: OriginalRecord {
+                topic: topic.to_string(),
+                partition: *partition,
+                offset: *offset,
+                timestamp: time.map(|time| time.millis),
+                timestamp_type: time.map(|time| time.kind),
+            },
+            consumer_group: self.group_id.clone(),
+            cause: verdict.kind,
+            message: verdict.cause.clone(),
+            attempts: verdict.calls,
+            failing_since: (verdict.calls > 0).then(|| parked_at.before(failing_for)),
+            parked_at,
+        };
+        let kept = parking.record.headers().filter(|(name, _)| !is_dead_letter_header(name));
+        let kept =
+            kept.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
+        dead_letter
+            .to_pairs()
+            .iter()
+            .fold(kept, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    }
+}
+
+fn config(kafka: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", "data-platform-consumer")
+        .set("reconnect.backoff.max.ms", "2000")
+        // What came in must go out, with headers added; the topic's own limit is the broker's affair.
+        .set("message.max.bytes", "16777216")
+        .set("compression.type", "lz4");
+    for (key, value) in kafka.properties.iter() {
+        config.set(key, value);
+    }
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("delivery.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("allow.auto.create.topics", "false")
+        .set("delivery.report.only.error", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// The error, and what an operator can do about it.
+fn told_with_cure(error: &KafkaError, topic: &str) -> String {
+    use RDKafkaErrorCode as Code;
+    let cure = match error.rdkafka_error_code() {
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+            format!("the topic {topic} does not exist: run `order-service topics`")
+        }
+        Some(Code::UnknownPartition) => {
+            format!("the topic {topic} has fewer partitions than the one that is read: add some")
+        }
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            format!("this user may not write to the topic {topic}: have it granted")
+        }
+        Some(Code::MessageSizeTooLarge) => format!(
+            "the topic {topic} does not take a record of this size with its headers: raise its max.message.bytes"
+        ),
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
+            "fewer replicas are in sync than the topic's min.insync.replicas: start the other brokers"
+                .to_owned()
+        }
+        Some(Code::MessageTimedOut) => "no broker has taken it in time".to_owned(),
+        _ => return error.to_string(),
+    };
+    format!("{cure} ({error})")
+}
+
+struct Mailbox {
+    topic: String,
+    mailbox: Sender<Signal>,
+}
+
+impl ClientContext for Mailbox {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What comes of it is told by an alarm, in our words.
+        tracing::debug!(target: "librdkafka", facility, "librdkafka, dead letters: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("Kafka, dead letters: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Mailbox {
+    type DeliveryOpaque = Box<ParkingReport>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, report: Box<ParkingReport>) {
+        let outcome = match result {
+            Ok(record) => Ok(record.offset()),
+            Err((error, _)) => Err(told_with_cure(error, &self.topic)),
+        };
+        // Nobody listens any more once the poll thread has ended; then nothing is committed either.
+        self.mailbox.send(Signal::Parked(ParkingReport { outcome, ..*report })).ok();
+    }
+}

@@ -1,0 +1,187 @@
+//! # Health of delivery
+//!
+//! What an operator must know of the data platform and of records at fault: alarms, readiness and counters. A platform that
+//! is away is an alarm and leaves the member ready, as no other replica would do better. A partition that stopped at the
+//! ceiling of dead letters makes it unready: nothing but an operator gets it going again.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use service_chassis::alarms::Alarms;
+use service_chassis::management::Readiness;
+
+use crate::consumer_group::Reported;
+use crate::delivery::breaker::BreakerState;
+use crate::delivery::fault::Fault;
+use crate::sink::FailureKind;
+
+/// The component that readiness tells of.
+pub const DELIVERY: &str = "delivery";
+/// Most records fail, so the data platform is asked only now and then.
+pub const PLATFORM_UNAVAILABLE: &str = "platform-unavailable";
+/// The data platform takes nothing from this service.
+pub const SINK_MISCONFIGURED: &str = "sink-misconfigured";
+/// A record at fault cannot be written to the dead letters, so its partition's position stands.
+pub const DEAD_LETTERS_UNWRITABLE: &str = "dead-letters-unwritable";
+/// Too many records of a partition are at fault, so it stopped.
+pub const DEAD_LETTER_CEILING: &str = "dead-letter-ceiling";
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
+}
+
+/// A clone is another handle on the same.
+#[derive(Clone)]
+pub(crate) struct DeliveryHealth {
+    topic: Arc<str>,
+    readiness: Readiness,
+    alarms: Alarms,
+    calls: Family<OutcomeLabels, Counter>,
+    at_fault: Family<CauseLabels, Counter>,
+    parked: Counter,
+    breaker_is_open: Gauge,
+    at_ceiling: Arc<Mutex<BTreeSet<i32>>>,
+}
+
+impl DeliveryHealth {
+    pub(super) fn new(topic: Arc<str>, readiness: Readiness, alarms: Alarms) -> Self {
+        readiness.set_ready(DELIVERY);
+        Self {
+            topic,
+            readiness,
+            alarms,
+            calls: Family::default(),
+            at_fault: Family::default(),
+            parked: Counter::default(),
+            breaker_is_open: Gauge::default(),
+            at_ceiling: Arc::default(),
+        }
+    }
+
+    pub(super) fn register_metrics(&self, registry: &mut Registry) {
+        let help = "Calls for a record that have ended, by what became of it";
+        registry.register("calls", help, self.calls.clone());
+        let help = "Records found to be at fault themselves, by the cause";
+        registry.register("records_at_fault", help, self.at_fault.clone());
+        let help = "Dead letters that were acknowledged";
+        registry.register("dead_letters_parked", help, self.parked.clone());
+        let help = "Whether most records fail (1), so that intake pauses, or not (0)";
+        registry.register("breaker_open", help, self.breaker_is_open.clone());
+    }
+
+    /// What became of a call, and what the breaker makes of it.
+    pub(crate) fn reported(&self, reported: &Reported, breaker: BreakerState) {
+        let outcome = match reported {
+            Reported::Delivered => "delivered",
+            Reported::Failed { .. } => "failed",
+            Reported::AtFault { cause, .. } => {
+                self.at_fault.get_or_create(&CauseLabels { cause: cause.as_str() }).inc();
+                "at_fault"
+            }
+            Reported::LeftToTheNextOwner => "left_to_the_next_owner",
+            Reported::Late => "late",
+        };
+        self.calls.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.tell_misconfigured(reported);
+        self.tell_breaker(reported, breaker);
+    }
+
+    fn tell_misconfigured(&self, reported: &Reported) {
+        match reported {
+            Reported::Failed { not_delivered, .. } => {
+                if let Fault::Platform(failure) = &not_delivered.fault
+                    && failure.kind() == FailureKind::Misconfigured
+                {
+                    let detail = format!(
+                        "the data platform takes nothing from this service: {failure}; correct the settings `[sink]` or \
+                         what is granted there; it is tried until it is taken, and nothing is lost"
+                    );
+                    self.alarms.raise(SINK_MISCONFIGURED, "", detail);
+                }
+            }
+            Reported::Delivered => self.alarms.clear(SINK_MISCONFIGURED, ""),
+            Reported::AtFault { .. } | Reported::LeftToTheNextOwner | Reported::Late => {}
+        }
+    }
+
+    fn tell_breaker(&self, reported: &Reported, breaker: BreakerState) {
+        let is_open = breaker == BreakerState::Open;
+        if is_open && let Reported::Failed { not_delivered, .. } = reported {
+            let detail = format!(
+                "most records fail, so intake pauses, and the data platform is asked now and then whether it is back: {}",
+                not_delivered.fault
+            );
+            self.alarms.raise(PLATFORM_UNAVAILABLE, "", detail);
+        } else if breaker == BreakerState::Closed && self.breaker_is_open.get() == 1 {
+            self.alarms.clear(PLATFORM_UNAVAILABLE, "");
+        }
+        if is_open {
+            self.breaker_is_open.set(1);
+        } else if breaker == BreakerState::Closed {
+            self.breaker_is_open.set(0);
+        }
+    }
+
+    pub(crate) fn parked(&self, partition: i32) {
+        self.parked.inc();
+        self.alarms.clear(DEAD_LETTERS_UNWRITABLE, &self.subject(partition));
+    }
+
+    pub(crate) fn dead_letters_unwritable(&self, partition: i32, cause: &str) {
+        let detail =
+            format!("a record at fault cannot be parked, so its position stands until it is: {cause}");
+        self.alarms.raise(DEAD_LETTERS_UNWRITABLE, &self.subject(partition), detail);
+    }
+
+    pub(crate) fn ceiling_reached(&self, partition: i32) {
+        let subject = self.subject(partition);
+        let detail = format!(
+            "{subject} stopped: too many of its records became dead letters (`delivery.dead_letter_ceiling`); find out why \
+             (`data-platform-consumer dead-letters list`), and let it go on (`data-platform-consumer dead-letters resume`)"
+        );
+        self.alarms.raise(DEAD_LETTER_CEILING, &subject, detail);
+        self.lock().insert(partition);
+        self.tell_readiness();
+    }
+
+    pub(crate) fn ceiling_lifted(&self, partition: i32) {
+        self.alarms.clear(DEAD_LETTER_CEILING, &self.subject(partition));
+        self.lock().remove(&partition);
+        self.tell_readiness();
+    }
+
+    /// The partition's alarms are its next owner's.
+    pub(super) fn partition_gone(&self, partition: i32) {
+        self.alarms.clear(DEAD_LETTERS_UNWRITABLE, &self.subject(partition));
+        self.ceiling_lifted(partition);
+    }
+
+    fn tell_readiness(&self) {
+        let stopped = self.lock().clone();
+        if stopped.is_empty() {
+            self.readiness.set_ready(DELIVERY);
+        } else {
+            let reason = format!("partitions {stopped:?} stopped at the ceiling of dead letters");
+            self.readiness.set_unready_quietly(DELIVERY, reason);
+        }
+    }
+
+    fn subject(&self, partition: i32) -> String {
+        format!("{}[{partition}]", self.topic)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {
+        self.at_ceiling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
