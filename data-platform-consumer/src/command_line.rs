@@ -135,17 +135,21 @@ fn dead_letters(command: DeadLettersCommand, loaded: Loaded<Settings>) -> Result
     let ended = runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
         let mut work = tokio::task::spawn_blocking(move || {
-            let sink = sink::build(&settings.sink);
+            let sink = || sink::build(&settings.sink);
             // Not locked: the sink `log` writes there, too.
             let mut out = io::stdout();
-            let mut workplace = Workplace { settings: &settings, sink, out: &mut out, stop };
+            let mut workplace = Workplace { settings: &settings, sink: &sink, out: &mut out, stop };
             dead_letters::run(&command, &mut workplace, &handle)
         });
         let done = tokio::select! {
             done = &mut work => done,
             _ = signals.received() => {
                 asked.ask();
-                work.await
+                tokio::select! {
+                    done = &mut work => done,
+                    // Who asks twice does not want to wait.
+                    _ = signals.received() => return Err(Failure::DeadLetters(DeadLettersError::Stopped)),
+                }
             }
         };
         let done = done.map_err(Failure::Broken)?;

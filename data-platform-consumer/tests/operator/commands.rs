@@ -49,8 +49,8 @@ pub(crate) fn dead_letters_as(
     let settings = settings(brokers);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut out = Vec::new();
-    let sink = platform.sink_of(name);
-    let mut workplace = Workplace { settings: &settings, sink, out: &mut out, stop: stop.clone() };
+    let sink = || platform.sink_of(name);
+    let mut workplace = Workplace { settings: &settings, sink: &sink, out: &mut out, stop: stop.clone() };
     let ended = dead_letters::run(&command, &mut workplace, runtime.handle());
     runtime.shutdown_background();
     Answer { said: String::from_utf8(out).unwrap(), ended }

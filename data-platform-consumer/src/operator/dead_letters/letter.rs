@@ -110,7 +110,10 @@ fn as_it_came_in(record: &Record, original: Option<&OriginalRecord>) -> Record {
 
 /// Dead letters by name, with what became of them.
 #[derive(Debug, Default)]
-pub(crate) struct Letters(BTreeMap<LetterId, Letter>);
+pub(crate) struct Letters {
+    letters: BTreeMap<LetterId, Letter>,
+    unreadable_resolutions: Vec<String>,
+}
 
 impl Letters {
     /// Takes in the next record of a partition. A resolution answers which dead letter it resolved, if it was open.
@@ -120,36 +123,41 @@ impl Letters {
         }
         if !is_resolution(record.value(), record.headers()) {
             let letter = Letter::new(record);
-            self.0.insert(letter.id, letter);
+            self.letters.insert(letter.id, letter);
             return None;
         }
         let RecordPosition { partition, offset, .. } = *record.position();
         let resolution = match Resolution::from_pairs(record.headers()) {
             Ok(resolution) => resolution,
             Err(error) => {
-                tracing::warn!("the resolution at {partition}:{offset} resolves nothing: {error}");
+                self.unreadable_resolutions.push(format!("{partition}:{offset}: {error}"));
                 return None;
             }
         };
         let id = LetterId { partition, offset: resolution.resolved_offset };
         // Retention may have taken the dead letter before its resolution. Of two resolutions the first one counts.
-        let letter = self.0.get_mut(&id).filter(|letter| letter.resolution.is_none())?;
+        let letter = self.letters.get_mut(&id).filter(|letter| letter.resolution.is_none())?;
         letter.resolution = Some(resolution);
         Some((id, resolution))
     }
 
+    /// Which records are resolutions that resolve nothing, and why.
+    pub(crate) fn unreadable_resolutions(&self) -> &[String] {
+        &self.unreadable_resolutions
+    }
+
     pub(crate) fn find(&self, id: LetterId) -> Option<&Letter> {
-        self.0.get(&id)
+        self.letters.get(&id)
     }
 
     /// In the order of their names: each partition in its own order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Letter> {
-        self.0.values()
+        self.letters.values()
     }
 
     /// Nothing is known of this partition any more.
     pub(crate) fn forget(&mut self, partition: i32) {
-        self.0.retain(|id, _| id.partition != partition);
+        self.letters.retain(|id, _| id.partition != partition);
     }
 }
 

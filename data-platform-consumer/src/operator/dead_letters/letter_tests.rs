@@ -75,6 +75,7 @@ fn a_resolution_that_cannot_be_read_leaves_everything_open() {
     broken.retain(|(name, _)| *name != "dead_letter_resolved_offset");
     assert_eq!(letters.take(record(0, 4, None, &broken)), None);
     assert_eq!(open(&letters), ["0:3"]);
+    assert_eq!(letters.unreadable_resolutions(), ["0:4: header `dead_letter_resolved_offset` is missing"]);
 }
 
 /// Without an id an event is known by where it lay: the platform must be told of the same place again.

@@ -212,8 +212,8 @@ impl DeadLettersError {
 pub struct Workplace<'a> {
     /// Kafka, the group whose dead letters are meant, and how they are delivered.
     pub settings: &'a Settings,
-    /// Where a replay delivers to.
-    pub sink: Arc<dyn Sink>,
+    /// Where a replay delivers to. Nothing else needs it to be there.
+    pub sink: &'a dyn Fn() -> Arc<dyn Sink>,
     /// Where the answer goes.
     pub out: &'a mut dyn Write,
     /// When to end early.
@@ -243,6 +243,8 @@ struct Listing {
     resolved: usize,
     /// Open ones of other groups, which are not listed.
     open_of_other_groups: usize,
+    /// Records that look like resolutions, but resolve nothing.
+    unreadable_resolutions: Vec<String>,
     dead_letters: Vec<Summary>,
 }
 
@@ -262,7 +264,10 @@ fn list(arguments: &ListArguments, workplace: &mut Workplace<'_>) -> Result<(), 
     if form.json {
         let dead_letters = shown.map(Summary::of).collect();
         let topic = topic.name().to_owned();
-        return json(workplace.out, &Listing { topic, open, resolved, open_of_other_groups, dead_letters });
+        let unreadable_resolutions = letters.unreadable_resolutions().to_vec();
+        let listing =
+            Listing { topic, open, resolved, open_of_other_groups, unreadable_resolutions, dead_letters };
+        return json(workplace.out, &listing);
     }
     let mut lines = report::lines(shown);
     if lines.len() == 1 {
@@ -272,6 +277,8 @@ fn list(arguments: &ListArguments, workplace: &mut Workplace<'_>) -> Result<(), 
     if open_of_other_groups > 0 {
         lines.push(format!("{open_of_other_groups} more are open of other consumer groups (--any-group)"));
     }
+    let unreadable = letters.unreadable_resolutions().iter();
+    lines.extend(unreadable.map(|told| format!("a resolution resolves nothing: {}", report::visible(told))));
     write(workplace.out, &lines)
 }
 

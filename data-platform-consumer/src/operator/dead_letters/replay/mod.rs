@@ -65,7 +65,14 @@ pub(super) fn run(
     let delivery = &workplace.settings.delivery;
     let state = State::new(chosen, calls, reports, delivery.in_flight_limit, delivery.drain_timeout);
     let member = Member::join(kafka, topic.name(), state)?;
-    let mut replay = Replay { member, topic, letters, patience: filters.wait, looked_at: Instant::now() };
+    let mut replay = Replay {
+        member,
+        topic,
+        letters,
+        patience: filters.wait,
+        looked_at: Instant::now(),
+        told_of_others: false,
+    };
     let ran = replay.run(workplace);
     replay.member.leave();
     replay.tell_news(workplace)?;
@@ -82,7 +89,7 @@ fn calls(
     let settings = workplace.settings;
     let calls = Calls {
         runtime: runtime.clone(),
-        sink: Arc::clone(&workplace.sink),
+        sink: (workplace.sink)(),
         resolutions: Arc::new(Resolutions::connect(&settings.kafka, arguments.change.filters.wait)?),
         attempts: Attempts { at_most: arguments.attempts, retry: settings.delivery.retry },
         reports: sender,
@@ -98,6 +105,7 @@ struct Replay {
     /// How long nothing may change while others have what is left.
     patience: Duration,
     looked_at: Instant,
+    told_of_others: bool,
 }
 
 impl Replay {
@@ -109,36 +117,31 @@ impl Replay {
             if workplace.stop.is_asked() {
                 self.member.state().halt("it was stopped");
             }
-            let (idle, halted, joined, nothing_left, quiet_for) = {
+            let (idle, calling, joined, ended, quiet_for) = {
                 let state = self.member.state();
-                let nothing_left = state.unsettled().next().is_none();
-                (
-                    state.is_idle(),
-                    state.halted.is_some(),
-                    state.joined,
-                    nothing_left,
-                    state.changed_at.elapsed(),
-                )
+                let (idle, nothing_left) = (state.is_idle(), state.unsettled().next().is_none());
+                let ended = state.halted.is_some() || (idle && nothing_left);
+                (idle, state.is_calling(), state.joined, ended, state.changed_at.elapsed())
             };
-            if halted || (idle && nothing_left) {
+            if ended {
                 return Ok(());
             }
-            if quiet_for >= self.patience {
-                if !joined {
-                    return Err(self.not_joined(workplace));
-                }
-                if idle {
-                    return Ok(());
-                }
+            if quiet_for >= self.patience && !calling {
+                return if joined && idle { Ok(()) } else { Err(self.silent(workplace, joined)) };
             }
             if joined && idle && self.looked_at.elapsed() >= LOOK_AGAIN_AFTER {
-                self.look_at_others()?;
+                self.look_at_others(workplace)?;
             }
         }
     }
 
     /// What is not ours is another replay's: what it resolved stands in the topic.
-    fn look_at_others(&mut self) -> Result<(), DeadLettersError> {
+    fn look_at_others(&mut self, workplace: &mut Workplace<'_>) -> Result<(), DeadLettersError> {
+        if !self.told_of_others {
+            self.told_of_others = true;
+            let told = "nothing is left here; waiting for another replay, which has the other partitions";
+            write(workplace.out, &[told.to_owned()])?;
+        }
         self.topic.read(&mut self.letters)?;
         self.looked_at = Instant::now();
         let mut state = self.member.state();
@@ -151,14 +154,15 @@ impl Replay {
         Ok(())
     }
 
-    fn not_joined(&self, workplace: &Workplace<'_>) -> DeadLettersError {
+    fn silent(&self, workplace: &Workplace<'_>, joined: bool) -> DeadLettersError {
         let kafka = &workplace.settings.kafka;
         let group = member::group_of(kafka);
-        let cause = self.member.heard().unwrap_or_else(|| "its coordinator does not answer".to_owned());
+        let what = if joined { "the topic's end was not reached" } else { "its group could not be joined" };
+        let cause = self.member.heard().unwrap_or_else(|| "nothing was heard".to_owned());
         DeadLettersError::Silent {
             servers: kafka.bootstrap_servers.clone(),
             limit: self.patience,
-            cause: format!("group {group} could not be joined: {cause}"),
+            cause: format!("{what} ({group}): {cause}"),
         }
     }
 

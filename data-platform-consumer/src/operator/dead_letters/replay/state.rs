@@ -139,8 +139,9 @@ impl State {
 
     /// A record of one of our partitions.
     pub(super) fn take(&mut self, record: Record) {
-        if !self.owned.contains_key(&record.position().partition) {
-            return;
+        let Some(assignment) = self.owned.get(&record.position().partition) else { return };
+        if !assignment.read_to_its_end {
+            self.changed_at = Instant::now();
         }
         if let Some((id, resolution)) = self.letters.take(record)
             && self.chosen.contains(&id)
@@ -263,6 +264,11 @@ impl State {
     /// Nothing of our partitions is left to try.
     pub(super) fn is_idle(&self) -> bool {
         self.plan.is_empty() && self.owned.values().all(|assignment| assignment.read_to_its_end)
+    }
+
+    /// Whether anything is on its way. How long that may take is the sink's affair.
+    pub(super) fn is_calling(&self) -> bool {
+        self.plan.running() > 0
     }
 
     pub(super) fn owns_nothing(&self) -> bool {
