@@ -68,8 +68,8 @@ impl Broker {
     }
 
     /// A record in the topic of completed orders.
-    pub(crate) fn complete(&self, partition: i32) {
-        let record = BaseRecord::to(TOPIC).partition(partition).key("1").payload("{}");
+    pub(crate) fn complete(&self, partition: i32, value: &[u8]) {
+        let record = BaseRecord::to(TOPIC).partition(partition).key("1").payload(value);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
         self.producer.flush(DEADLINE).unwrap();
     }

@@ -72,7 +72,7 @@ pub(crate) fn open(brokers: &str) -> Vec<String> {
     letters.map(|letter| letter["id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn settings(brokers: &str) -> Settings {
+pub(crate) fn settings(brokers: &str) -> Settings {
     let different = [
         ("KAFKA__BOOTSTRAP_SERVERS", brokers),
         ("KAFKA__SESSION_TIMEOUT", "10s"),

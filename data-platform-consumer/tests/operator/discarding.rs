@@ -19,7 +19,7 @@ fn without_yes_it_says_what_it_would_do_and_writes_nothing() {
 #[test]
 fn with_yes_all_that_are_meant_are_resolved() {
     let broker = Broker::with_partitions(2);
-    broker.complete(0);
+    broker.complete(0, b"{}");
     (1..=3).for_each(|order_id| broker.park(0, order_id));
     broker.park(1, 4);
     let said = dead_letters(&broker.address, "discard --all --order 2 --order 4 --yes").said();

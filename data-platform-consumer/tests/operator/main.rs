@@ -8,5 +8,6 @@ mod platform;
 
 mod discarding;
 mod listing;
+mod parked_by_the_service;
 mod replaying;
 mod replaying_together;

@@ -57,6 +57,11 @@ impl Platform {
         self.called.lock().unwrap().iter().map(|receipt| receipt.order_id).collect()
     }
 
+    /// The idempotency keys of all calls.
+    pub(crate) fn called_as(&self) -> Vec<String> {
+        self.called.lock().unwrap().iter().map(|receipt| receipt.idempotency_key.clone()).collect()
+    }
+
     pub(crate) fn taken(&self) -> Vec<Receipt> {
         self.taken.lock().unwrap().clone()
     }

@@ -25,7 +25,7 @@ fn without_yes_it_says_what_it_would_do_and_delivers_nothing() {
 #[test]
 fn what_is_taken_is_resolved_and_told_to_the_platform_as_the_first_time() {
     let broker = Broker::with_partitions(2);
-    broker.complete(1);
+    broker.complete(1, b"{}");
     broker.park(0, 1);
     broker.park(1, 2);
     broker.park(1, 3);

@@ -16,7 +16,7 @@ const ORDERS_OF_A_PARTITION: i64 = 40;
 #[test]
 fn two_replays_at_once_deliver_each_once_and_in_key_order() {
     let broker = Broker::with_partitions(2);
-    broker.complete(0);
+    broker.complete(0, b"{}");
     // Order 17 of partition 1 is 1,017; its key is 17 modulo 5.
     for (partition, first) in [(0, 0), (1, 1_000)] {
         for order in 0..ORDERS_OF_A_PARTITION {
