@@ -1,17 +1,17 @@
 //! # Command line
 //!
 //! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
-//! `data-platform-consumer health` asks a running service; `data-platform-consumer dead-letters` lists, shows, discards and
-//! replays what could not be delivered.
+//! `data-platform-consumer health` and `status` ask a running service; `data-platform-consumer dead-letters` lists, shows,
+//! discards and replays what could not be delivered.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
-use service_chassis::health_check::HealthCheckError;
+use service_chassis::health_check::{self, HealthCheckError};
 use service_chassis::settings::{Loaded, SettingsError};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
@@ -23,6 +23,7 @@ use crate::operator::dead_letters::{self, DeadLettersCommand, DeadLettersError, 
 use crate::settings::{self, Settings};
 use crate::sink;
 use crate::startup::{RunError, Service, StartError};
+use crate::status::Status;
 
 const NAME: &str = "data-platform-consumer";
 
@@ -43,6 +44,12 @@ enum Command {
     Serve,
     /// Print the settings in force and where each value came from
     Settings,
+    /// Ask the running service what it is doing: partitions, lag, what is in work and what waits
+    Status {
+        /// As JSON, for a program to read
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
     Health(HealthArguments),
     /// What could not be delivered and was parked
@@ -56,7 +63,7 @@ enum Failure {
     Settings(#[from] SettingsError),
     #[error("the logs cannot be set up")]
     Telemetry(#[from] TelemetryError),
-    #[error("the settings cannot be printed")]
+    #[error("the answer cannot be printed")]
     Print(#[source] io::Error),
     #[error(transparent)]
     Health(#[from] HealthCheckError),
@@ -93,8 +100,20 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             Ok(check_health(arguments, &loaded.settings.management, &loaded.report)?)
         }
         Command::DeadLetters(command) => dead_letters(*command, loaded),
+        Command::Status { json } => show_status(&loaded, json),
         Command::Serve => serve(&loaded),
     }
+}
+
+fn show_status(loaded: &Loaded<Settings>, json: bool) -> Result<(), Failure> {
+    let status: Status = health_check::ask_status(&loaded.settings.management, &loaded.report)?;
+    let text = if json {
+        serde_json::to_string_pretty(&status).map_err(io::Error::from).map_err(Failure::Print)? + "\n"
+    } else {
+        status.to_string()
+    };
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Failure::Print)
 }
 
 fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {

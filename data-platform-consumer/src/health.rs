@@ -20,10 +20,11 @@ use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
+use crate::status::{Status, StatusBoard};
 use broker_error::BrokerError;
 pub(crate) use delivery::DeliveryHealth;
 pub use delivery::{
-    DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PLATFORM_UNAVAILABLE, SINK_MISCONFIGURED,
+    DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PLATFORM_UNAVAILABLE, SINK_MISCONFIGURED, STALLED,
 };
 
 /// The component that readiness tells of.
@@ -57,6 +58,7 @@ pub struct Health {
     assignments_lost: Counter,
     commits_failed: Counter,
     pub(crate) delivery: DeliveryHealth,
+    pub(crate) board: StatusBoard,
 }
 
 /// What is known of the client's connections and its membership.
@@ -98,7 +100,16 @@ impl Health {
         let (assignments_lost, commits_failed) = (Counter::default(), Counter::default());
         let (topic, client) = (Arc::from(topic), Arc::default());
         let delivery = DeliveryHealth::new(Arc::clone(&topic), readiness.clone(), alarms.clone());
-        Self { topic, readiness, alarms, client, assignments_lost, commits_failed, delivery }
+        Self {
+            topic,
+            readiness,
+            alarms,
+            client,
+            assignments_lost,
+            commits_failed,
+            delivery,
+            board: StatusBoard::default(),
+        }
     }
 
     /// Shows what it counts.
@@ -108,6 +119,16 @@ impl Health {
         let help = "Offset commits that failed or were refused: some are normal while the group rebalances";
         registry.register("offset_commits_failed", help, self.commits_failed.clone());
         self.delivery.register_metrics(registry);
+        registry.register_collector(Box::new(self.board.clone()));
+    }
+
+    /// What the member is doing, as it was written down last.
+    pub fn status(&self) -> Status {
+        self.board.read()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).connected
     }
 
     /// How often partitions were taken away without being handed back.

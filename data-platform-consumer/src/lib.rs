@@ -14,3 +14,4 @@ pub mod sink;
 
 pub mod health;
 pub mod operator;
+pub mod status;

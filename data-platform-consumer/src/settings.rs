@@ -56,6 +56,8 @@ pub struct KafkaSettings {
     pub topic: String,
     /// Members of one group share the partitions.
     pub group_id: String,
+    /// This member's name in the group, for static membership; empty for none.
+    pub group_instance_id: String,
     /// After so long without a heartbeat a member has lost its partitions.
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
@@ -89,6 +91,9 @@ pub struct DeliverySettings {
     /// How long calls may take to end when partitions are handed back.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// After so long without any movement of a partition that has work this member leaves the group.
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Duration,
     /// When a failed delivery is tried again.
     pub retry: RetryPolicy,
     /// When a record that goes on failing becomes a dead letter.
@@ -202,7 +207,7 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
     ]
 }
 
-fn limits(delivery: &DeliverySettings) -> [Rule; 11] {
+fn limits(delivery: &DeliverySettings) -> [Rule; 12] {
     let DeliverySettings { retry, breaker, give_up, dead_letter_ceiling, .. } = delivery;
     [
         (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
@@ -217,6 +222,11 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 11] {
             retry.longest_wait >= retry.first_wait,
             "delivery.retry.longest_wait",
             "it must not be shorter than delivery.retry.first_wait",
+        ),
+        (
+            delivery.stall_timeout > retry.longest_wait,
+            "delivery.stall_timeout",
+            "it must be longer than delivery.retry.longest_wait, or a record that waits for its retry would count as stalled",
         ),
         (give_up.failures > 0, "delivery.give_up.failures", "it must be at least 1"),
         (breaker.records >= 2, "delivery.breaker.records", "it must be at least 2"),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_chassis::alarms::Alarms;
-use service_chassis::management::{self, ManagementError, ManagementServer, Readiness};
+use service_chassis::management::{self, ManagementError, ManagementServer, Readiness, StatusPage};
 use service_chassis::metrics::Metrics;
 use tokio::runtime::Handle;
 
@@ -77,7 +77,10 @@ impl Service {
         let health = Health::new(&settings.kafka.topic, readiness.clone(), alarms.clone());
         let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         health.register_metrics(metrics.own());
-        let management = management::bind(&settings.management, readiness, alarms, metrics)?;
+        let shown = health.clone();
+        let status: StatusPage = Box::new(move || serde_json::json!(shown.status()));
+        let management =
+            management::bind_with_status(&settings.management, readiness, alarms, metrics, Some(status))?;
         tracing::info!("listening management={}", management.address());
         let Settings { kafka, delivery, .. } = settings;
         let member = consumer_group::join(kafka.clone(), delivery, sink, health, Handle::current())?;

@@ -7,9 +7,11 @@ use super::AssignmentEpoch;
 use super::key_queues::KeyQueues;
 use super::offset_tracker::{NextOffset, OffsetTracker};
 use super::positions::StartPosition;
+use super::watchdog::Movement;
 use crate::delivery::blame::Attempts;
 use crate::delivery::ceiling::{Ceiling, Permission};
 use crate::delivery::fault::Verdict;
+use crate::status::{IntakeStatus, PartitionStatus};
 
 /// Whether records are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,10 @@ pub(super) struct Assignment<R> {
     pub(super) intake: Intake,
     pub(super) next_read: Option<i64>,
     pub(super) ceiling: Ceiling,
+    /// How much happened since it was looked at.
+    movements: u64,
+    /// The oldest unfinished record, and since when it is that.
+    oldest: Option<(i64, Instant)>,
     at_fault: BTreeMap<i64, AtFault>,
     window_is_full: bool,
     /// What the client was told last.
@@ -97,6 +103,8 @@ impl<R> Assignment<R> {
             intake: Intake::Open,
             next_read: None,
             ceiling,
+            movements: 1,
+            oldest: None,
             at_fault: BTreeMap::new(),
             window_is_full: false,
             paused: false,
@@ -233,6 +241,68 @@ impl<R> Assignment<R> {
 
     pub(super) fn forget_commit(&mut self) {
         self.commit_sent = None;
+    }
+
+    /// Something happened: see [`Self::look`].
+    pub(super) fn moved(&mut self) {
+        self.movements += 1;
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// How it stands, given what the broker has, and whether it has moved since the last look.
+    pub(super) fn look(
+        &mut self,
+        end: Option<i64>,
+        platform_is_away: bool,
+        now: Instant,
+    ) -> (PartitionStatus, Movement) {
+        let oldest = self.tracker.oldest_unfinished();
+        self.oldest = oldest.map(|offset| match self.oldest {
+            Some((before, since)) if before == offset => (before, since),
+            Some(_) | None => (offset, now),
+        });
+        let standing = self.oldest.map(|(_, since)| now.saturating_duration_since(since).as_secs_f64());
+        let committable = self.tracker.committable().map(|NextOffset(next)| next);
+        let started_at = match self.start {
+            StartPosition::At(next) => Some(next),
+            StartPosition::Beginning => None,
+        };
+        let finished_to = committable.or(started_at).or(oldest);
+        let lag = end.map(|end| (end - finished_to.unwrap_or(0)).max(0));
+        let intake = match self.intake {
+            Intake::Closed => IntakeStatus::Closed,
+            Intake::Stopped => IntakeStatus::Stopped,
+            Intake::Open if self.ceiling.reached_at().is_some() => IntakeStatus::AtCeiling,
+            Intake::Open if self.paused => IntakeStatus::Paused,
+            Intake::Open => IntakeStatus::Open,
+        };
+        let status = PartitionStatus {
+            partition: 0,
+            committable,
+            next_read: self.next_read,
+            end,
+            lag,
+            unfinished: self.tracker.unfinished(),
+            on_the_wire: self.on_the_wire,
+            waiting_for_retry: 0,
+            at_fault: self.at_fault.len(),
+            oldest_unfinished: oldest,
+            standing_for_seconds: standing,
+            intake,
+        };
+        let unread = self.intake == Intake::Open
+            && end.zip(self.next_read.or(started_at)).is_some_and(|(end, next)| end > next);
+        let movement = Movement {
+            moved: std::mem::take(&mut self.movements) > 0,
+            has_work: unread || status.unfinished > 0,
+            waits_on_purpose: platform_is_away
+                || intake == IntakeStatus::AtCeiling
+                || intake == IntakeStatus::Closed,
+        };
+        (status, movement)
     }
 
     /// Where the client reads on: after what was read, or where the assignment started.

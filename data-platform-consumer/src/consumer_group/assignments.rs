@@ -21,11 +21,13 @@ use std::time::{Duration, Instant};
 use super::assignment::{Assignment, Commit, InWork, Intake};
 use super::positions::StartPosition;
 use super::retries::{Retries, WaitingRetry};
+use super::watchdog::Movement;
 use crate::delivery::RetryPolicy;
 use crate::delivery::blame::{Attempts, BlameRules};
 use crate::delivery::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::delivery::call::Call;
 use crate::delivery::ceiling::{Ceiling, CeilingRules};
+use crate::status::{PartitionStatus, Status};
 pub(crate) use outcomes::{IntakeChanges, Parked, Parking, ParkingStep, Reported};
 
 /// Tells one assignment of a partition from every other.
@@ -123,6 +125,7 @@ impl<R: Clone> Assignments<R> {
             return false;
         }
         assignment.next_read = Some(offset + 1);
+        assignment.moved();
         assignment.queues.push(key, offset, record);
         true
     }
@@ -254,6 +257,36 @@ impl<R: Clone> Assignments<R> {
     /// How many reports came after the end of their assignment.
     pub(crate) fn late_reports(&self) -> u64 {
         self.late_reports
+    }
+
+    /// How all of it stands, given what the brokers have, and what each partition did since the last look.
+    pub(crate) fn look(&mut self, ends: &BTreeMap<i32, i64>, now: Instant) -> (Status, Vec<(i32, Movement)>) {
+        let held = self.breaker.held_until().filter(|held| *held > now);
+        let platform_is_away = held.is_some() || self.breaker.state() == BreakerState::Open;
+        let (mut partitions, mut movements) = (Vec::new(), Vec::new());
+        for (partition, assignment) in &mut self.owned {
+            let (status, movement) = assignment.look(ends.get(partition).copied(), platform_is_away, now);
+            let waiting_for_retry = self.retries.of(*partition);
+            partitions.push(PartitionStatus { partition: *partition, waiting_for_retry, ..status });
+            movements.push((*partition, movement));
+        }
+        let status = Status {
+            breaker: self.breaker.state(),
+            calls_on_the_wire: self.calls_on_the_wire,
+            calls_allowed: self.breaker.allowed(),
+            in_flight_limit: self.rules.in_flight_limit,
+            held_for_seconds: held.map(|held| (held - now).as_secs_f64()),
+            late_reports: self.late_reports,
+            partitions,
+            ..Status::default()
+        };
+        (status, movements)
+    }
+
+    /// Partitions that the client was told to pause.
+    pub(crate) fn paused(&self) -> Vec<i32> {
+        let paused = self.owned.iter().filter(|(_, assignment)| assignment.is_paused());
+        paused.map(|(partition, _)| *partition).collect()
     }
 
     pub(crate) fn ceiling_window(&self) -> Duration {

@@ -25,6 +25,7 @@ pub(crate) const RESERVED: &[&str] = &[
     // Another way to hear of events, which takes them away from the callbacks: rebalances too.
     "enabled_events",
     "group.id",
+    "group.instance.id",
     "group.protocol",
     "group.protocol.type",
     "group.remote.assignor",
@@ -104,6 +105,9 @@ pub(crate) fn config(kafka: &KafkaSettings, delivery: &DeliverySettings) -> Clie
         .set("enable.partition.eof", "false")
         // Readiness is read off the client's own statistics.
         .set("statistics.interval.ms", "1000");
+    if !kafka.group_instance_id.is_empty() {
+        config.set("group.instance.id", &kafka.group_instance_id);
+    }
     config
 }
 

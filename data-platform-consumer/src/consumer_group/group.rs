@@ -14,6 +14,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use super::assignments::{Assignments, DeliveryRules, Reported};
 use super::offset_commits::OffsetCommits;
+use super::oversight::Overseer;
 use super::positions::{self, Finding};
 use super::{GroupConsumer, Signal, client};
 use crate::delivery::Record;
@@ -41,6 +42,9 @@ pub(crate) struct Group {
     pub(crate) assignments: Assignments<Arc<Record>>,
     pub(crate) health: Health,
     pub(crate) client_is_broken: bool,
+    /// How long to stay out of the group before joining anew, beyond the usual wait.
+    pub(super) rest: Option<Duration>,
+    pub(super) overseer: Overseer,
     /// Whether the present client ever had partitions of the topic.
     client_knew_the_topic: bool,
     pub(super) topic: Arc<str>,
@@ -76,6 +80,8 @@ impl Group {
             config: client::config(&kafka, delivery),
             assignments: Assignments::new(rules),
             client_is_broken: false,
+            rest: None,
+            overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
             client_knew_the_topic: false,
             drain_timeout: delivery.drain_timeout,
             commits: OffsetCommits::new(topic.clone(), kafka.commit_interval, Instant::now()),
@@ -115,6 +121,7 @@ impl Group {
             Signal::DeadLettersSeen { assignment, partition, seen } => {
                 self.dead_letters_seen(assignment, partition, &seen);
             }
+            Signal::EndSeen(end) => self.end_seen(end),
             Signal::Committed(commits, result) => {
                 self.commits.answered(&commits, &result, &mut self.assignments, &self.health);
             }
@@ -221,9 +228,9 @@ impl Group {
         self.commits.send_if_due(consumer, &self.calls, &mut self.assignments);
     }
 
-    /// Waits for the commit under way, which holds on to the client.
+    /// Waits for the commit under way, and for a look-up, which hold on to the client.
     pub(crate) fn await_commit(&mut self) {
-        while self.commits.is_under_way() {
+        while self.commits.is_under_way() || self.overseer.is_looking_up() {
             self.await_signals(LONGEST_WAIT_FOR_SIGNALS);
         }
     }

@@ -9,6 +9,7 @@
 //!   comes again;
 //! - `parking` writes records at fault to the dead letters;
 //! - `offset_tracker` constructs the position that may be committed, `offset_commits` sends it;
+//! - `oversight` writes down once a second how all of it stands, and leaves the group when it does not move (`watchdog`);
 //! - `assignment` puts these together for one partition, `assignments` for all of them, `group` for the whole member.
 //!
 //! It promises that every record is delivered at least once, and the first time each in its key's order. It
@@ -22,11 +23,13 @@ mod group;
 mod key_queues;
 mod offset_commits;
 mod offset_tracker;
+mod oversight;
 mod parking;
 mod poll_loop;
 mod positions;
 mod rebalance;
 mod retries;
+mod watchdog;
 
 use std::io;
 use std::sync::Arc;
@@ -68,6 +71,8 @@ pub(crate) enum Signal {
     Parked(ParkingReport),
     /// The end of a partition's dead letters was read, or could not be.
     DeadLettersSeen { assignment: AssignmentEpoch, partition: i32, seen: Result<RecentDeadLetters, String> },
+    /// The end of a partition was looked up, if it could be.
+    EndSeen(Option<(i32, i64)>),
     /// A commit has been answered.
     Committed(Vec<Commit>, KafkaResult<()>),
     /// Finish and leave.

@@ -26,6 +26,7 @@ enum Progress {
 #[derive(Debug, Default)]
 pub(crate) struct OffsetTracker {
     records: BTreeMap<i64, Progress>,
+    unfinished: usize,
     highest_started: Option<i64>,
     committable: Option<NextOffset>,
 }
@@ -39,13 +40,15 @@ impl OffsetTracker {
         }
         self.highest_started = Some(offset);
         self.records.insert(offset, Progress::InFlight);
+        self.unfinished += 1;
         true
     }
 
     /// Takes note that a started record needs no more work. Anything else is ignored.
     pub(crate) fn finished(&mut self, offset: i64) {
-        if let Some(progress) = self.records.get_mut(&offset) {
+        if let Some(progress @ Progress::InFlight) = self.records.get_mut(&offset) {
             *progress = Progress::Finished;
+            self.unfinished -= 1;
             self.advance();
         }
     }
@@ -58,6 +61,11 @@ impl OffsetTracker {
     /// The lowest offset that was read and has not finished.
     pub(crate) fn oldest_unfinished(&self) -> Option<i64> {
         self.records.first_key_value().map(|(offset, _)| *offset)
+    }
+
+    /// How many records were read and have not finished.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished
     }
 
     /// How many offsets lie between the oldest unfinished record and the highest started one, both counted.
@@ -155,6 +163,7 @@ mod tests {
                 }
                 prop_assert_eq!(tracker.committable(), model.committable());
                 prop_assert_eq!(tracker.span(), model.span());
+                prop_assert_eq!(tracker.unfinished(), model.started.difference(&model.finished).count());
             }
         }
     }

@@ -75,8 +75,10 @@ impl PollLoop {
             if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
                 wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
             }
-            tracing::warn!("a new Kafka client is set up in {wait:?}");
-            wait_for_next_client(&context, wait);
+            let rest = context.group().rest.take();
+            let this_wait = rest.map_or(wait, |rest| rest.max(wait));
+            tracing::warn!("a new Kafka client is set up in {this_wait:?}");
+            wait_for_next_client(&context, this_wait);
             wait = (wait * 2).min(LONGEST_WAIT_FOR_A_NEW_CLIENT);
             if context.group().is_stopping() {
                 return;
@@ -131,6 +133,7 @@ impl Member {
             group.steer_intake(&self.consumer);
             group.examine_positions_if_due(&self.consumer);
             group.commit_if_due(&self.consumer);
+            group.oversee_if_due(&self.consumer);
             group.await_signals(if drained { LONGEST_SLEEP } else { Duration::ZERO });
             group.start_calls();
             if group.is_stopping() {

@@ -96,6 +96,11 @@ impl ClientContext for GroupContext {
             .collect();
         let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
         self.health.in_reach(&brokers, coordinator);
+        let mut group = self.group();
+        if let Some(topic) = statistics.topics.get(&group.kafka.topic) {
+            let known = topic.partitions.values().filter(|partition| partition.hi_offset >= 0);
+            group.ends_seen(known.map(|partition| (partition.partition, partition.hi_offset)));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

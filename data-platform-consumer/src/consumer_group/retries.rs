@@ -41,6 +41,10 @@ impl Retries {
         self.waiting.retain(|_, waiting| waiting.partition != partition);
     }
 
+    pub(crate) fn of(&self, partition: i32) -> usize {
+        self.waiting.values().filter(|waiting| waiting.partition == partition).count()
+    }
+
     /// Whatever was waited for is over: all of them may be tried from now on, in the order in which they would have been.
     pub(crate) fn bring_forward(&mut self, now: Instant) {
         for (_, waiting) in std::mem::take(&mut self.waiting) {
@@ -66,6 +70,7 @@ mod tests {
         assert_eq!(retries.take(Some(now)), None);
         assert_eq!(retries.next_at(), Some(now + Duration::from_secs(1)));
         assert_eq!(retries.take(Some(now + Duration::from_secs(1))), Some(waiting(10)));
+        assert_eq!((retries.of(0), retries.of(1)), (2, 0));
         retries.bring_forward(now);
         assert_eq!(retries.take(Some(now)), Some(waiting(20)));
         assert_eq!(retries.take(None), Some(waiting(30)));

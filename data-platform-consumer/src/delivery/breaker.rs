@@ -12,9 +12,10 @@
 //! Pure data: no clock, no sleeping. Time comes in as `now`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::retry;
 
@@ -39,14 +40,26 @@ pub struct BreakerRules {
 pub(crate) type RecordId = (u64, i64);
 
 /// What the breaker makes of the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BreakerState {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BreakerState {
     /// It takes what it is given.
+    #[default]
     Closed,
     /// Most records fail.
     Open,
     /// It takes records again, or wants fewer of them.
     Recovering,
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "all is well",
+            Self::Open => "most records fail",
+            Self::Recovering => "it recovers, or wants fewer",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +89,11 @@ impl Breaker {
 
     pub(crate) fn state(&self) -> BreakerState {
         self.state
+    }
+
+    /// How many calls may run at a time at the moment.
+    pub(crate) fn allowed(&self) -> usize {
+        self.allowed
     }
 
     pub(crate) fn is_closed(&self) -> bool {

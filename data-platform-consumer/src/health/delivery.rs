@@ -5,7 +5,8 @@
 //! ceiling of dead letters makes it unready: nothing but an operator gets it going again.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +32,9 @@ pub const DEAD_LETTERS_UNWRITABLE: &str = "dead-letters-unwritable";
 /// Too many records of a partition are at fault, so it stopped.
 pub const DEAD_LETTER_CEILING: &str = "dead-letter-ceiling";
 
+/// A partition has work and does not move.
+pub const STALLED: &str = "stalled";
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
@@ -51,7 +55,14 @@ pub(crate) struct DeliveryHealth {
     at_fault: Family<CauseLabels, Counter>,
     parked: Counter,
     breaker_is_open: Gauge,
-    at_ceiling: Arc<Mutex<BTreeSet<i32>>>,
+    stopped: Arc<Mutex<Stopped>>,
+}
+
+/// What makes the member unready.
+#[derive(Default)]
+struct Stopped {
+    at_ceiling: BTreeSet<i32>,
+    stalled: bool,
 }
 
 impl DeliveryHealth {
@@ -65,7 +76,7 @@ impl DeliveryHealth {
             at_fault: Family::default(),
             parked: Counter::default(),
             breaker_is_open: Gauge::default(),
-            at_ceiling: Arc::default(),
+            stopped: Arc::default(),
         }
     }
 
@@ -151,13 +162,13 @@ impl DeliveryHealth {
              (`data-platform-consumer dead-letters list`), and let it go on (`data-platform-consumer dead-letters resume`)"
         );
         self.alarms.raise(DEAD_LETTER_CEILING, &subject, detail);
-        self.lock().insert(partition);
+        self.lock().at_ceiling.insert(partition);
         self.tell_readiness();
     }
 
     pub(crate) fn ceiling_lifted(&self, partition: i32) {
         self.alarms.clear(DEAD_LETTER_CEILING, &self.subject(partition));
-        self.lock().remove(&partition);
+        self.lock().at_ceiling.remove(&partition);
         self.tell_readiness();
     }
 
@@ -167,12 +178,33 @@ impl DeliveryHealth {
         self.ceiling_lifted(partition);
     }
 
+    /// These partitions have work and do not move: this member leaves the group for a while.
+    pub(crate) fn stalled(&self, partitions: &[i32], patience: Duration) {
+        let topic = &self.topic;
+        let detail = format!(
+            "partitions {partitions:?} of {topic} have work and nothing has moved for {patience:?} (`delivery.stall_timeout`): this              member leaves the group, so that another takes over, and joins again later; see whether the data platform              holds calls for ever"
+        );
+        self.alarms.raise(STALLED, "", detail);
+        self.lock().stalled = true;
+        self.tell_readiness();
+    }
+
+    /// Something moves, or there is nothing to do.
+    pub(crate) fn moving(&self) {
+        if std::mem::take(&mut self.lock().stalled) {
+            self.alarms.clear(STALLED, "");
+            self.tell_readiness();
+        }
+    }
+
     fn tell_readiness(&self) {
-        let stopped = self.lock().clone();
-        if stopped.is_empty() {
+        let Stopped { at_ceiling, stalled } = &*self.lock();
+        if *stalled {
+            self.readiness.set_unready_quietly(DELIVERY, "it has stalled");
+        } else if at_ceiling.is_empty() {
             self.readiness.set_ready(DELIVERY);
         } else {
-            let reason = format!("partitions {stopped:?} stopped at the ceiling of dead letters");
+            let reason = format!("partitions {at_ceiling:?} stopped at the ceiling of dead letters");
             self.readiness.set_unready_quietly(DELIVERY, reason);
         }
     }
@@ -181,7 +213,7 @@ impl DeliveryHealth {
         format!("{}[{partition}]", self.topic)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {
-        self.at_ceiling.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Stopped> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

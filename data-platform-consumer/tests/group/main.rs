@@ -11,5 +11,6 @@ mod away;
 mod dead_letters;
 mod delivering;
 mod handing_over;
+mod stalling;
 mod stopping;
 mod stopping_partitions;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use data_platform_consumer::consumer_group::{self, GroupMember};
 use data_platform_consumer::health::{COMPONENTS, Health};
 use data_platform_consumer::settings::{DEFAULTS, ENVIRONMENT_PREFIX, Settings};
+use data_platform_consumer::status::Status;
 use service_chassis::alarms::{Alarm, Alarms};
 use service_chassis::management::Readiness;
 use service_chassis::settings::{Loaded, SettingsSource, load_with_environment};
@@ -65,6 +66,18 @@ impl Member {
                 return (alarm.subject.clone(), alarm.detail.clone());
             }
             assert!(Instant::now() < deadline, "no such alarm: {active:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn await_status(&self, is_meant: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.health.status();
+            if is_meant(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "no such status: {status:?}");
             std::thread::yield_now();
         }
     }

@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, TopicPartitionList};
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{DeadLetter, DeadLetterCause, OriginalRecord};
@@ -37,6 +38,18 @@ impl Broker {
         let address = cluster.bootstrap_servers();
         let producer = ClientConfig::new().set("bootstrap.servers", &address).create().unwrap();
         Self { cluster, address, producer }
+    }
+
+    /// The next writes are refused, as for want of a right.
+    pub(crate) fn refuse_writes(&self) {
+        let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10];
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    }
+
+    /// The next joins are refused, as for want of a right.
+    pub(crate) fn refuse_the_group(&self) {
+        let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 10];
+        self.cluster.request_errors(RDKafkaApiKey::JoinGroup, &refused);
     }
 
     pub(crate) fn all_down(&self) {

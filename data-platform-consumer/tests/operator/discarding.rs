@@ -55,3 +55,16 @@ fn one_wrong_name_and_nothing_is_done() {
     assert!(matches!(ended, Err(DeadLettersError::Unknown { .. })), "{ended:?}");
     assert_eq!(open(&broker.address), ["0:0"]);
 }
+
+#[test]
+fn a_write_that_is_refused_is_told_and_nothing_counts_as_discarded() {
+    let broker = Broker::with_partitions(1);
+    broker.park(0, 1);
+    broker.refuse_writes();
+    let answer = dead_letters(&broker.address, "discard --all --yes --wait 5s");
+    assert!(answer.said.ends_with("0 discarded\n"), "{answer:?}");
+    let refused = answer.ended.unwrap_err();
+    assert!(matches!(refused, DeadLettersError::NotResolved { failed: 1, all: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("have Write granted"), "{refused}");
+    assert_eq!(open(&broker.address), ["0:0"]);
+}

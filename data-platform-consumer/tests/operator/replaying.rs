@@ -52,7 +52,7 @@ fn one_that_still_fails_stays_open_and_holds_back_the_later_ones_of_its_key() {
         broker.park_keyed(0, key, order_id);
     }
     let answer = replay(&broker.address, &Platform::refusing(&[1]), "--all --yes");
-    assert!(matches!(answer.ended, Err(DeadLettersError::StillOpen { left: 3, all: 4 })), "{answer:?}");
+    assert!(matches!(answer.ended, Err(DeadLettersError::NotReplayed { left: 3, all: 4 })), "{answer:?}");
     for expected in
         ["still fails: 410: order 1 is gone", "held back by 0:0", "1 replayed, 1 still failing, 2 held back"]
     {
@@ -84,7 +84,7 @@ fn a_platform_that_takes_nothing_from_us_ends_the_replay() {
     let platform = Platform::with(|_| Manner::Fail(DeliveryFailure::misconfigured("401")));
     let answer = replay(&broker.address, &platform, "--all --yes");
     assert!(answer.said.contains("ended early: the platform takes nothing from us: 401"), "{answer:?}");
-    assert!(matches!(answer.ended, Err(DeadLettersError::StillOpen { left: 20, all: 20 })), "{answer:?}");
+    assert!(matches!(answer.ended, Err(DeadLettersError::NotReplayed { left: 20, all: 20 })), "{answer:?}");
     assert!(platform.called().len() <= 4, "what was on its way, and no more: {:?}", platform.called());
 }
 
@@ -145,7 +145,36 @@ fn what_is_discarded_before_its_turn_is_not_delivered() {
         discarding.join().unwrap();
         Manner::TakeAfter(Duration::from_secs(1))
     });
-    let said = replay(&broker.address, &platform, "--all --yes").said();
-    assert!(said.contains("0:1      order 2        discarded by somebody meanwhile"), "{said}");
+    let answer = replay(&broker.address, &platform, "--all --yes");
+    assert!(answer.said.contains("0:1      order 2        discarded by somebody meanwhile"), "{answer:?}");
+    assert!(matches!(answer.ended, Err(DeadLettersError::NotReplayed { left: 1, all: 2 })), "{answer:?}");
     assert_eq!(platform.orders_taken(), [1]);
+}
+
+/// It was delivered, but as long as nobody knows so, it is not done.
+#[test]
+fn what_cannot_be_resolved_stays_open_though_it_was_taken() {
+    let broker = Broker::with_partitions(1);
+    broker.park(0, 1);
+    broker.refuse_writes();
+    let platform = Platform::taking_everything();
+    let answer = replay(&broker.address, &platform, "--all --yes --wait 5s");
+    assert!(
+        answer.said.contains("still fails: it was delivered, but the resolution was not acknowledged"),
+        "{answer:?}"
+    );
+    assert!(matches!(answer.ended, Err(DeadLettersError::NotReplayed { left: 1, all: 1 })), "{answer:?}");
+    assert_eq!((platform.orders_taken(), open(&broker.address)), (vec![1], vec!["0:0".to_owned()]));
+}
+
+#[test]
+fn a_group_that_may_not_be_joined_is_told_with_what_to_do() {
+    let broker = Broker::with_partitions(1);
+    broker.park(0, 1);
+    broker.refuse_the_group();
+    let refused =
+        replay(&broker.address, &Platform::taking_everything(), "--all --yes --wait 10s").ended.unwrap_err();
+    let expected = "have Read granted on group data-platform-consumer-dead-letter-replay";
+    assert!(refused.to_string().contains(expected), "{refused}");
+    assert_eq!(open(&broker.address), ["0:0"]);
 }

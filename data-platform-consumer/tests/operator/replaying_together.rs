@@ -88,3 +88,29 @@ fn a_replay_that_comes_later_takes_over_in_the_middle() {
     let by_the_second = platform.taken().iter().filter(|receipt| receipt.replay == "second").count();
     assert!(by_the_second > 0, "the second took nothing over");
 }
+
+/// Joining takes three seconds here. So the calls are still on their way when the first hands over, which waits for them.
+#[test]
+fn what_is_on_its_way_is_waited_for_before_a_partition_is_handed_over() {
+    let broker = Broker::with_partitions(2);
+    broker.park(0, 1);
+    broker.park(1, 2);
+    let platform = Platform::with(|_| Manner::TakeAfter(Duration::from_secs(7)));
+    std::thread::scope(|scope| {
+        let (brokers, platform) = (&broker.address, &platform);
+        let replay = |name| {
+            scope.spawn(move || {
+                dead_letters_as(name, brokers, platform, "replay --all --yes", &Stop::default())
+            })
+        };
+        let first = replay("first");
+        while platform.called().len() < 2 {
+            std::thread::yield_now();
+        }
+        let second = replay("second");
+        for answer in [first, second].map(|replay| replay.join().unwrap()) {
+            assert!(answer.ended.is_ok(), "{answer:?}");
+        }
+    });
+    assert_eq!(platform.called().len(), 2, "each once: {:?}", platform.called());
+}

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
@@ -62,7 +63,7 @@ pub enum HealthCheckError {
     },
     /// Something answers that is not the management port of a service.
     #[error(
-        "{url} answers {status}, but not with a health page: another program has the port, check `management.port`"
+        "{url} answers {status}, but not with a page of this service: another program has the port, check `management.port`"
     )]
     Stranger {
         /// What was asked.
@@ -95,13 +96,7 @@ pub fn ask(
     report: &SettingsReport,
     probe: Probe,
 ) -> Result<String, HealthCheckError> {
-    if settings.port == 0 {
-        let reason = "a health check needs a fixed port, and 0 takes any free one: set a port";
-        return Err(HealthCheckError::NoFixedPort(report.reject("management.port", reason)));
-    }
-    let url = format!("http://{}:{}{}", reachable(&settings.host), settings.port, probe.path());
-    let (status, body) =
-        fetch(&url).map_err(|cause| HealthCheckError::NoAnswer { url: url.clone(), cause })?;
+    let (url, status, body) = page(settings, report, probe.path())?;
     let healthy = status == StatusCode::OK;
     match serde_json::from_slice::<Page>(&body) {
         Ok(page) if healthy => Ok(told(&page, probe)),
@@ -109,6 +104,35 @@ pub fn ask(
             Err(HealthCheckError::Unhealthy(told(&page, probe)))
         }
         Ok(_) | Err(_) => Err(HealthCheckError::Stranger { url, status }),
+    }
+}
+
+/// What the service that runs with these settings answers at `/status`.
+pub fn ask_status<T: DeserializeOwned>(
+    settings: &ManagementSettings,
+    report: &SettingsReport,
+) -> Result<T, HealthCheckError> {
+    let (url, status, body) = page(settings, report, "/status")?;
+    match serde_json::from_slice(&body) {
+        Ok(page) if status == StatusCode::OK => Ok(page),
+        Ok(_) | Err(_) => Err(HealthCheckError::Stranger { url, status }),
+    }
+}
+
+fn page(
+    settings: &ManagementSettings,
+    report: &SettingsReport,
+    path: &str,
+) -> Result<(String, StatusCode, Vec<u8>), HealthCheckError> {
+    if settings.port == 0 {
+        let reason =
+            "a running service can be asked only at a fixed port, and 0 takes any free one: set a port";
+        return Err(HealthCheckError::NoFixedPort(report.reject("management.port", reason)));
+    }
+    let url = format!("http://{}:{}{path}", reachable(&settings.host), settings.port);
+    match fetch(&url) {
+        Ok((status, body)) => Ok((url, status, body)),
+        Err(cause) => Err(HealthCheckError::NoAnswer { url, cause }),
     }
 }
 

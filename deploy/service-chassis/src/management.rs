@@ -5,7 +5,8 @@
 //!
 //! `GET /health/live` answers 200 as long as the process can answer at all; `GET /health/ready` answers 200 or
 //! 503. Both show the same JSON: every component with its reason, and the active alarms. `GET /metrics` is for
-//! Prometheus ([`crate::metrics`]). Nothing may cache them. Anything else is a problem of RFC 9457.
+//! Prometheus ([`crate::metrics`]), and `GET /status`, where a service has it, for a person who looks into its work.
+//! Nothing may cache them. Anything else is a problem of RFC 9457.
 
 mod pages;
 mod readiness;
@@ -55,16 +56,30 @@ pub struct ManagementServer {
     server: Server,
 }
 
+/// What `GET /status` answers: the service's own view of its work, as JSON.
+pub type StatusPage = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// Binds the management port. Needs a tokio runtime, which runs the server. What is measured must be registered
 /// already.
 pub fn bind(
     settings: &ManagementSettings,
     readiness: Readiness,
     alarms: Alarms,
+    metrics: Metrics,
+) -> Result<ManagementServer, ManagementError> {
+    bind_with_status(settings, readiness, alarms, metrics, None)
+}
+
+/// The same, with the page `/status` of a service that has one.
+pub fn bind_with_status(
+    settings: &ManagementSettings,
+    readiness: Readiness,
+    alarms: Alarms,
     mut metrics: Metrics,
+    status: Option<StatusPage>,
 ) -> Result<ManagementServer, ManagementError> {
     metrics.show(readiness.clone(), alarms.clone());
-    let shown = web::Data::new(pages::Shown { readiness, alarms, metrics });
+    let shown = web::Data::new(pages::Shown { readiness, alarms, metrics, status });
     let server = HttpServer::new(move || App::new().app_data(shown.clone()).configure(pages::routes))
         .workers(1)
         .worker_max_blocking_threads(1)

@@ -144,6 +144,6 @@ fn a_port_that_the_system_chooses_cannot_be_asked_and_the_setting_is_at_fault() 
     let error = ask("127.0.0.1", 0, Probe::Ready).unwrap_err();
     let told = exit::sentence(&error);
     assert!(told.contains("management.port") && told.contains("SHOP__MANAGEMENT__PORT"), "{told}");
-    assert!(told.contains("needs a fixed port"), "{told}");
+    assert!(told.contains("only at a fixed port"), "{told}");
     assert!(matches!(error, HealthCheckError::NoFixedPort(_)));
 }

@@ -44,6 +44,7 @@ impl<R: Clone> Assignments<R> {
         let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
         let Some(assignment) = assignment else { return Parked::LeftToTheNextOwner };
         assignment.on_the_wire = assignment.on_the_wire.saturating_sub(1);
+        assignment.moved();
         self.parking_from = Some(now);
         match outcome {
             Ok(dead_letter_offset) => {
@@ -71,6 +72,7 @@ impl<R: Clone> Assignments<R> {
         let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
         let Some(assignment) = assignment else { return false };
         self.parking_from = Some(now);
+        assignment.moved();
         let was_reached = assignment.ceiling.reached_at().is_some();
         match seen {
             Some(seen) => assignment.ceiling.seen(seen, now),

@@ -23,6 +23,7 @@ impl<R: Clone> Assignments<R> {
             return Reported::Late;
         };
         assignment.on_the_wire = assignment.on_the_wire.saturating_sub(1);
+        assignment.moved();
         let not_delivered = match outcome {
             Ok(()) => {
                 let failed_before =

@@ -177,9 +177,9 @@ pub enum DeadLettersError {
         cause: NotAcknowledged,
     },
     /// Not all of the chosen ones were delivered.
-    #[error("{left} of {all} dead letters are still open")]
-    StillOpen {
-        /// How many are open.
+    #[error("{left} of {all} dead letters were not replayed")]
+    NotReplayed {
+        /// How many were not.
         left: usize,
         /// Of how many.
         all: usize,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
@@ -83,10 +83,19 @@ impl Pending {
     ) -> Result<(), NotAcknowledged> {
         match answer {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(NotAcknowledged(error.to_string())),
+            Ok(Err(error)) => Err(NotAcknowledged(told_with_cure(&error))),
             Err(_) => Err(NotAcknowledged("the client was closed".to_owned())),
         }
     }
+}
+
+fn told_with_cure(error: &KafkaError) -> String {
+    let forbidden =
+        [RDKafkaErrorCode::TopicAuthorizationFailed, RDKafkaErrorCode::ClusterAuthorizationFailed];
+    if error.rdkafka_error_code().is_some_and(|code| forbidden.contains(&code)) {
+        return format!("this user may not write to the dead-letter topic, have Write granted ({error})");
+    }
+    error.to_string()
 }
 
 impl Drop for Resolutions {

@@ -6,6 +6,7 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use serde::Serialize;
 
+use super::StatusPage;
 use super::readiness::{ComponentState, Readiness};
 use crate::alarms::{Alarm, Alarms};
 use crate::metrics::{self, Metrics};
@@ -17,6 +18,7 @@ pub(super) struct Shown {
     pub(super) readiness: Readiness,
     pub(super) alarms: Alarms,
     pub(super) metrics: Metrics,
+    pub(super) status: Option<StatusPage>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +42,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(page_at("/health/live", live))
         .service(page_at("/health/ready", ready))
         .service(page_at("/metrics", metrics))
+        .service(page_at("/status", status))
         .default_service(web::to(unknown_path));
 }
 
@@ -72,6 +75,11 @@ fn metrics(shown: &Shown) -> HttpResponse {
     }
 }
 
+fn status(shown: &Shown) -> HttpResponse {
+    let Some(status) = &shown.status else { return nothing_at("/status") };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(status())
+}
+
 fn health(status: StatusCode, shown: &Shown) -> HttpResponse {
     let components = shown.readiness.components();
     let ready = components.values().all(|state| state.ready);
@@ -83,9 +91,12 @@ fn health(status: StatusCode, shown: &Shown) -> HttpResponse {
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    nothing_at(request.path())
+}
+
+fn nothing_at(path: &str) -> HttpResponse {
     let detail = format!(
-        "nothing is at {}; the probes are /health/live and /health/ready, and for Prometheus there is /metrics",
-        request.path()
+        "nothing is at {path}; the probes are /health/live and /health/ready, and for Prometheus there is /metrics"
     );
     problem(StatusCode::NOT_FOUND, detail)
 }

@@ -183,14 +183,16 @@ impl Replay {
         let state = self.member.state();
         let count = |is: fn(&Outcome) -> bool| state.outcomes.values().filter(|outcome| is(outcome)).count();
         let replayed = count(|outcome| matches!(outcome, Outcome::Replayed));
-        let by_others = count(|outcome| matches!(outcome, Outcome::Resolved(_)));
+        let by_others = count(|outcome| matches!(outcome, Outcome::Resolved(ResolutionOutcome::Replayed)));
+        let discarded = count(|outcome| matches!(outcome, Outcome::Resolved(ResolutionOutcome::Discarded)));
         let failing = count(|outcome| matches!(outcome, Outcome::Failed(_)));
         let held_back = count(|outcome| matches!(outcome, Outcome::HeldBack(_)));
         let gone = count(|outcome| matches!(outcome, Outcome::Gone));
         let untried = state.unsettled().count();
         let parts = [
             (replayed, "replayed"),
-            (by_others, "resolved by somebody else meanwhile"),
+            (by_others, "replayed by another replay"),
+            (discarded, "discarded by somebody meanwhile"),
             (failing, "still failing"),
             (held_back, "held back by an earlier one of their key"),
             (gone, "no longer in the topic"),
@@ -205,7 +207,7 @@ impl Replay {
         drop(state);
         write(workplace.out, &lines)?;
         let left = all - replayed - by_others;
-        if left == 0 { Ok(()) } else { Err(DeadLettersError::StillOpen { left, all }) }
+        if left == 0 { Ok(()) } else { Err(DeadLettersError::NotReplayed { left, all }) }
     }
 }
 

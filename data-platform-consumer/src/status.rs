@@ -1,0 +1,280 @@
+//! # Status
+//!
+//! What one member is doing at the moment, for an operator: which partitions it owns and how far it is, what is in work and
+//! what waits, and what the breaker makes of the data platform. The poll thread writes it down once a second; it is shown
+//! at `/status` of the management port, as metrics, and by `data-platform-consumer status`.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::breaker::BreakerState;
+
+/// One member of the group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The group.
+    pub group_id: String,
+    /// What it reads.
+    pub topic: String,
+    /// What the breaker makes of the platform.
+    pub breaker: BreakerState,
+    /// Calls to the platform that have not ended, those of earlier assignments too.
+    pub calls_on_the_wire: usize,
+    /// How many may run at a time at the moment.
+    pub calls_allowed: usize,
+    /// How many may run at a time while all is well.
+    pub in_flight_limit: usize,
+    /// No call starts for so long, as the platform is away or asked for it.
+    pub held_for_seconds: Option<f64>,
+    /// Calls that ended after their partition was handed back.
+    pub late_reports: u64,
+    /// What it owns.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: i32,
+    /// Up to here all is finished; nothing before the first record of this assignment is.
+    pub committable: Option<i64>,
+    /// The next record to read, as far as one was read.
+    pub next_read: Option<i64>,
+    /// The offset behind the last record on the broker, as last seen.
+    pub end: Option<i64>,
+    /// Records between what is finished and the end.
+    pub lag: Option<i64>,
+    /// Records that were read and are not finished: they are in work, or wait for a place or for their key.
+    pub unfinished: usize,
+    /// Of these, calls and dead letters on the wire.
+    pub on_the_wire: usize,
+    /// Of these, records that have failed and are tried again.
+    pub waiting_for_retry: usize,
+    /// Of these, records at fault that are not parked yet.
+    pub at_fault: usize,
+    /// The oldest that is not finished, and for how long it has been the oldest.
+    pub oldest_unfinished: Option<i64>,
+    /// See there.
+    pub standing_for_seconds: Option<f64>,
+    /// Whether records come in.
+    pub intake: IntakeStatus,
+}
+
+/// Whether records of a partition come in, and why not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum IntakeStatus {
+    /// They come.
+    #[default]
+    Open,
+    /// The window is full, or the platform is away.
+    Paused,
+    /// At the ceiling of dead letters.
+    AtCeiling,
+    /// The position is gone.
+    Stopped,
+    /// It is being handed back.
+    Closed,
+}
+
+/// What was written down last. A clone is another handle on the same.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBoard {
+    last: Arc<Mutex<Status>>,
+}
+
+impl StatusBoard {
+    /// What was written down last.
+    pub fn read(&self) -> Status {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn write(&self, status: Status) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PartitionLabels {
+    partition: i32,
+}
+
+impl Collector for StatusBoard {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let status = self.read();
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(signed(value)).encode(encoder)
+        };
+        let help = "Calls to the data platform that have not ended";
+        gauge("data_platform_consumer_calls_on_the_wire", help, status.calls_on_the_wire)?;
+        let help = "Calls to the data platform that may run at a time at the moment";
+        gauge("data_platform_consumer_calls_allowed", help, status.calls_allowed)?;
+        let help = "Partitions that this member owns";
+        gauge("data_platform_consumer_partitions_owned", help, status.partitions.len())?;
+
+        let mut by_partition = |name: &str, help: &str, value: &dyn Fn(&PartitionStatus) -> Option<i64>| {
+            let name = format!("data_platform_consumer_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            for partition in &status.partitions {
+                if let Some(value) = value(partition) {
+                    let labels = PartitionLabels { partition: partition.partition };
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+            Ok::<(), fmt::Error>(())
+        };
+        let help = "Records between what is finished and the end of the partition";
+        by_partition("lag_records", help, &|it| it.lag)?;
+        let help = "Records that were read and are not finished";
+        by_partition("unfinished_records", help, &|it| Some(signed(it.unfinished)))?;
+        let help = "Records that have failed and are tried again";
+        by_partition("retrying_records", help, &|it| Some(signed(it.waiting_for_retry)))?;
+        let help = "Records at fault that are not parked yet";
+        by_partition("at_fault_records", help, &|it| Some(signed(it.at_fault)))?;
+        let help = "For how long the oldest unfinished record has been the oldest";
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds, and never that many")]
+        by_partition("position_standing_seconds", help, &|it| {
+            it.standing_for_seconds.map(|seconds| seconds as i64)
+        })
+    }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A table for a person.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group_id, topic, breaker, calls_on_the_wire, calls_allowed, in_flight_limit, .. } = self;
+        writeln!(f, "group {group_id}, topic {topic}")?;
+        writeln!(
+            f,
+            "calls to the data platform: {calls_on_the_wire} on the wire, {calls_allowed} of {in_flight_limit} allowed ({breaker})"
+        )?;
+        if let Some(seconds) = self.held_for_seconds {
+            writeln!(f, "no call starts for another {seconds:.1} s")?;
+        }
+        if self.late_reports > 0 {
+            writeln!(f, "calls that ended after their partition was handed back: {}", self.late_reports)?;
+        }
+        if self.partitions.is_empty() {
+            return writeln!(f, "no partition is owned");
+        }
+        writeln!(
+            f,
+            "\n{:>9} {:>12} {:>12} {:>8} {:>10} {:>7} {:>8} {:>8} {:>9}  intake",
+            "partition",
+            "finished to",
+            "end",
+            "lag",
+            "unfinished",
+            "on wire",
+            "retrying",
+            "at fault",
+            "stands"
+        )?;
+        for partition in &self.partitions {
+            writeln!(
+                f,
+                "{:>9} {:>12} {:>12} {:>8} {:>10} {:>7} {:>8} {:>8} {:>9}  {}",
+                partition.partition,
+                shown(partition.committable),
+                shown(partition.end),
+                shown(partition.lag),
+                partition.unfinished,
+                partition.on_the_wire,
+                partition.waiting_for_retry,
+                partition.at_fault,
+                partition.standing_for_seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.0} s")),
+                partition.intake,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for IntakeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Paused => "paused",
+            Self::AtCeiling => "stopped: too many dead letters",
+            Self::Stopped => "stopped: its position is gone",
+            Self::Closed => "being handed back",
+        })
+    }
+}
+
+fn shown(number: Option<i64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn status() -> Status {
+        let partition = PartitionStatus {
+            partition: 3,
+            committable: Some(7),
+            end: Some(12),
+            lag: Some(5),
+            unfinished: 4,
+            on_the_wire: 2,
+            waiting_for_retry: 1,
+            at_fault: 1,
+            standing_for_seconds: Some(61.5),
+            ..PartitionStatus::default()
+        };
+        Status {
+            group_id: "group".to_owned(),
+            topic: "orders".to_owned(),
+            breaker: BreakerState::Open,
+            calls_allowed: 1,
+            in_flight_limit: 100,
+            held_for_seconds: Some(0.5),
+            partitions: vec![partition],
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn it_is_a_table_json_and_metrics_with_the_same_numbers() {
+        let status = status();
+        let table = status.to_string();
+        let row: Vec<&str> = table.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(row, ["3", "7", "12", "5", "4", "2", "1", "1", "62", "s", "open"], "{table}");
+        assert!(table.contains("1 of 100 allowed (most records fail)"), "{table}");
+
+        let json = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+
+        let board = StatusBoard::default();
+        board.write(status);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(board));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        for line in [
+            "data_platform_consumer_calls_allowed 1",
+            r#"data_platform_consumer_lag_records{partition="3"} 5"#,
+            r#"data_platform_consumer_position_standing_seconds{partition="3"} 61"#,
+        ] {
+            assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
+        }
+    }
+}
