@@ -75,7 +75,8 @@ pub(crate) fn open(brokers: &str) -> Vec<String> {
 pub(crate) fn settings(brokers: &str) -> Settings {
     let different = [
         ("KAFKA__BOOTSTRAP_SERVERS", brokers),
-        ("KAFKA__SESSION_TIMEOUT", "10s"),
+        // The mock cluster waits for so long, less a second, for members to join anew.
+        ("KAFKA__SESSION_TIMEOUT", "6s"),
         ("KAFKA__HEARTBEAT_INTERVAL", "200ms"),
         ("DELIVERY__IN_FLIGHT_LIMIT", "2"),
         ("DELIVERY__RETRY__FIRST_WAIT", "10ms"),
