@@ -95,7 +95,7 @@ fn what_is_on_its_way_is_waited_for_before_a_partition_is_handed_over() {
     let broker = Broker::with_partitions(2);
     broker.park(0, 1);
     broker.park(1, 2);
-    let platform = Platform::with(|_| Manner::TakeAfter(Duration::from_secs(8)));
+    let platform = Platform::with(|_| Manner::TakeAfter(Duration::from_secs(9)));
     std::thread::scope(|scope| {
         let (brokers, platform) = (&broker.address, &platform);
         let replay = |name| {
