@@ -18,7 +18,7 @@ use super::oversight::Overseer;
 use super::positions::{self, Finding};
 use super::{GroupConsumer, Signal, client};
 use crate::delivery::Record;
-use crate::delivery::call::{Calls, EventName, NotDelivered, Report};
+use crate::delivery::call::{Call, Calls, EventName, NotDelivered, Report};
 use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
@@ -51,6 +51,8 @@ pub(crate) struct Group {
     drain_timeout: Duration,
     signals: Receiver<Signal>,
     pub(super) calls: Calls,
+    /// Empty but while calls are started.
+    to_start: Vec<Call>,
     pub(super) dead_letters: DeadLetters,
     commits: OffsetCommits,
     /// Set by the stop signal: until when calls on the wire may end.
@@ -91,6 +93,7 @@ impl Group {
             kafka,
             signals,
             calls,
+            to_start: Vec::new(),
             dead_letters,
             health,
         }
@@ -116,7 +119,7 @@ impl Group {
         match signal {
             Signal::Readable => {}
             Signal::Stop => self.begin_to_stop(),
-            Signal::Reported(report) => self.reported(report),
+            Signal::Reported(reports) => reports.into_iter().for_each(|report| self.reported(report)),
             Signal::Parked(report) => self.parked(report),
             Signal::DeadLettersSeen { assignment, partition, seen } => {
                 self.dead_letters_seen(assignment, partition, &seen);
@@ -175,9 +178,12 @@ impl Group {
     /// Starts whatever there is room for.
     pub(crate) fn start_calls(&mut self) {
         let now = Instant::now();
+        let mut calls = std::mem::take(&mut self.to_start);
         while let Some(call) = self.assignments.start_next(now) {
-            self.calls.start(call);
+            calls.push(call);
         }
+        self.calls.start(&mut calls);
+        self.to_start = calls;
         self.park_what_is_at_fault(now);
     }
 

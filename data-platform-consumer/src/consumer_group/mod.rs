@@ -65,8 +65,8 @@ type GroupConsumer = BaseConsumer<GroupContext>;
 pub(crate) enum Signal {
     /// The client has something to be polled.
     Readable,
-    /// A call has ended.
-    Reported(Report),
+    /// Calls have ended.
+    Reported(Vec<Report>),
     /// A dead letter was acknowledged, or not.
     Parked(ParkingReport),
     /// The end of a partition's dead letters was read, or could not be.

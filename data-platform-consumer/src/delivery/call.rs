@@ -9,9 +9,11 @@
 //! A record is read as an event here, not on the thread that polls: what is none has failed before anybody was called.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::task::Poll;
 
 use tokio::runtime::Handle;
 
@@ -80,6 +82,12 @@ pub(crate) struct Report {
     pub(crate) outcome: Result<(), NotDelivered>,
 }
 
+/// What a call came to.
+type Outcome = Result<(), NotDelivered>;
+
+/// So few that the runtime's threads share a busy time's work, and so many that a task is worth it.
+const CALLS_PER_TASK: usize = 32;
+
 /// Starts calls, whose reports go to the poll thread's mailbox.
 #[derive(Clone)]
 pub(crate) struct Calls {
@@ -93,13 +101,35 @@ impl Calls {
         Self { runtime, delivery, mailbox }
     }
 
-    pub(crate) fn start(&self, call: Call) {
-        let delivery = Arc::clone(&self.delivery);
-        let pending = Pending::new(&call, self.mailbox.clone());
-        self.runtime.spawn(async move {
-            let outcome = delivery.deliver(&call.record).await;
-            pending.ended(outcome);
-        });
+    /// Starts all of these, and leaves the list empty.
+    ///
+    /// A task for each would cost more than most calls do at a busy time. So one task makes the first move of several calls,
+    /// and reports together those that ended with it; only a call that has to wait gets a task of its own.
+    pub(crate) fn start(&self, calls: &mut Vec<Call>) {
+        while !calls.is_empty() {
+            let some: Vec<Call> = calls.drain(..calls.len().min(CALLS_PER_TASK)).collect();
+            let (runtime, delivery) = (self.runtime.clone(), Arc::clone(&self.delivery));
+            let mut reports = Reports::of(&some, self.mailbox.clone());
+            self.runtime.spawn(async move {
+                for call in some {
+                    let delivery = Arc::clone(&delivery);
+                    let mut under_way: Pin<Box<dyn Future<Output = Outcome> + Send>> =
+                        Box::pin(async move { delivery.deliver(&call.record).await });
+                    // One that panics must not take those behind it with it.
+                    let first_move = std::future::poll_fn(|task| {
+                        let first_move = AssertUnwindSafe(|| under_way.as_mut().poll(task));
+                        Poll::Ready(catch_unwind(first_move).unwrap_or_else(|_| Poll::Ready(no_result())))
+                    });
+                    match first_move.await {
+                        Poll::Ready(outcome) => reports.ended(outcome),
+                        Poll::Pending => {
+                            let mut report = reports.hand_over();
+                            runtime.spawn(async move { report.ended(under_way.await) });
+                        }
+                    }
+                }
+            });
+        }
     }
 
     /// Runs something that waits, and puts what it says into the mailbox, or `otherwise` if it never comes to
@@ -110,7 +140,7 @@ impl Calls {
     }
 }
 
-/// Answers when it is dropped, as [`Pending`] does.
+/// Answers when it is dropped, as [`Reports`] does.
 struct Answer {
     mailbox: Sender<Signal>,
     signal: Option<Signal>,
@@ -131,37 +161,53 @@ impl Drop for Answer {
     }
 }
 
-/// Reports when it is dropped: at the end of the call, however that came.
-struct Pending {
+/// Reports when it is dropped: at the end of its calls, however that came.
+struct Reports {
     mailbox: Sender<Signal>,
-    assignment: AssignmentEpoch,
-    partition: i32,
-    offset: i64,
-    /// None until the call has ended by itself.
-    outcome: Option<Result<(), NotDelivered>>,
+    /// Those whose outcome is known come first.
+    reports: Vec<Report>,
+    known: usize,
 }
 
-impl Pending {
-    fn new(call: &Call, mailbox: Sender<Signal>) -> Self {
-        let Call { assignment, partition, offset, .. } = *call;
-        Self { mailbox, assignment, partition, offset, outcome: None }
+impl Reports {
+    fn of(calls: &[Call], mailbox: Sender<Signal>) -> Self {
+        let unknown = |call: &Call| {
+            let Call { assignment, partition, offset, .. } = *call;
+            Report { assignment, partition, offset, outcome: Ok(()) }
+        };
+        Self { mailbox, reports: calls.iter().map(unknown).collect(), known: 0 }
     }
 
-    fn ended(mut self, outcome: Result<(), NotDelivered>) {
-        self.outcome = Some(outcome);
+    /// The next call, in their order, has ended.
+    fn ended(&mut self, outcome: Outcome) {
+        if let Some(report) = self.reports.get_mut(self.known) {
+            report.outcome = outcome;
+            self.known += 1;
+        }
+    }
+
+    /// The next call goes on by itself.
+    fn hand_over(&mut self) -> Self {
+        let report = (self.known < self.reports.len()).then(|| self.reports.remove(self.known));
+        Self { mailbox: self.mailbox.clone(), reports: report.into_iter().collect(), known: 0 }
     }
 }
 
-impl Drop for Pending {
+fn no_result() -> Outcome {
+    let failure = DeliveryFailure::unavailable("the call ended without a result");
+    Err(NotDelivered { fault: failure.into(), event: None })
+}
+
+impl Drop for Reports {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or_else(|| {
-            let failure = DeliveryFailure::unavailable("the call ended without a result");
-            Err(NotDelivered { fault: failure.into(), event: None })
-        });
-        let Self { assignment, partition, offset, .. } = *self;
-        let report = Report { assignment, partition, offset, outcome };
-        // Nobody listens any more once the poll thread has ended; then nothing is committed either.
-        self.mailbox.send(Signal::Reported(report)).ok();
+        let mut reports = std::mem::take(&mut self.reports);
+        for unknown in reports.iter_mut().skip(self.known) {
+            unknown.outcome = no_result();
+        }
+        if !reports.is_empty() {
+            // Nobody listens any more once the poll thread has ended; then nothing is committed either.
+            self.mailbox.send(Signal::Reported(reports)).ok();
+        }
     }
 }
 
@@ -199,11 +245,65 @@ mod tests {
         let (calls, signals) = calls(&runtime);
         let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
         let record = Arc::new(Record::new(position, None, None, value, []));
-        calls.start(Call { assignment: AssignmentEpoch::default(), partition: 3, offset: 7, record });
-        let Signal::Reported(report) = signals.recv_timeout(Duration::from_secs(10)).unwrap() else {
+        calls.start(&mut vec![Call {
+            assignment: AssignmentEpoch::default(),
+            partition: 3,
+            offset: 7,
+            record,
+        }]);
+        reports(&signals).remove(0)
+    }
+
+    fn reports(signals: &Receiver<Signal>) -> Vec<Report> {
+        let Signal::Reported(reports) = signals.recv_timeout(Duration::from_secs(10)).unwrap() else {
             panic!("a call reports")
         };
-        report
+        reports
+    }
+
+    /// Takes even offsets at once and odd ones a little later, fails with every third, and panics with two.
+    struct ManySidedSink;
+
+    const PANICS: [i64; 2] = [40, 99];
+
+    impl Sink for ManySidedSink {
+        fn deliver<'a>(&'a self, event: &'a Event) -> Delivery<'a> {
+            Box::pin(async move {
+                let offset = event.position().offset;
+                if offset % 2 == 1 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!PANICS.contains(&offset), "a sink that panics, as this test wants");
+                if offset % 3 == 0 { Err(DeliveryFailure::rejected("third")) } else { Ok(()) }
+            })
+        }
+    }
+
+    #[test]
+    fn each_of_many_calls_reports_exactly_once_what_became_of_it() {
+        let runtime = runtime();
+        let (mailbox, signals) = mpsc::channel();
+        let calls = Calls::new(runtime.handle().clone(), Arc::new(ToSink(Arc::new(ManySidedSink))), mailbox);
+        let call = |offset| {
+            let position = RecordPosition { topic: "t".into(), partition: 0, offset };
+            let record = Arc::new(Record::new(position, None, None, Some(ORDER), []));
+            Call { assignment: AssignmentEpoch::default(), partition: 0, offset, record }
+        };
+        let mut all: Vec<Call> = (0..100).map(call).collect();
+        calls.start(&mut all);
+        assert!(all.is_empty());
+        let mut reported = std::collections::BTreeMap::new();
+        while reported.len() < 100 {
+            for report in reports(&signals) {
+                let twice = reported.insert(report.offset, report.outcome.is_ok());
+                assert_eq!(twice, None, "{}", report.offset);
+            }
+        }
+        for (offset, delivered) in reported {
+            assert_eq!(delivered, offset % 3 != 0 && !PANICS.contains(&offset), "{offset}");
+        }
+        drop(calls);
+        assert!(signals.recv_timeout(Duration::from_secs(10)).is_err(), "nothing reports again");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Writes records at fault to the dead-letter topic: the same partition number, key, value and headers, byte for byte, and
 //! the headers that tell why. The position moves past a record only after its dead letter was acknowledged by all replicas
-//! in sync (`a_dead_letter_topic_that_is_away_holds_the_position`), so a crash in between parks it twice rather than never.
+//! in sync (`a_dead_letter_that_is_refused_holds_the_position_until_it_is_taken`), so a crash in between parks it twice rather than never.
 //!
 //! The producer is made when the first record is at fault, which in most processes never happens. It reports into the poll
 //! thread's mailbox, like a call. One that has failed for good is replaced.

@@ -3,6 +3,7 @@
 //! What was read from Kafka, byte for byte: a dead letter must carry exactly what came in, and a sink may hand on fields
 //! that this version does not know. One block of memory holds it all, as thousands of them can wait at a time.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,18 +38,24 @@ pub struct RecordTime {
     pub kind: TimestampType,
 }
 
-/// Where a header's name and value stand in a record's bytes.
-type HeaderPlace = (Range<usize>, Option<Range<usize>>);
-
 /// One record of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     position: RecordPosition,
     timestamp: Option<RecordTime>,
+    /// Key, value, and headers, one behind the other; of each header its name and its value, with their lengths.
     bytes: Box<[u8]>,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
-    headers: Box<[HeaderPlace]>,
+    headers: usize,
+}
+
+/// As the length of a header's value that it does not have.
+const NO_VALUE: u32 = u32::MAX;
+
+thread_local! {
+    /// Where records are put together, so that each is one allocation of its own length.
+    static WORKBENCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Record {
@@ -60,17 +67,23 @@ impl Record {
         value: Option<&[u8]>,
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Self {
-        let length = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        let mut bytes = Vec::with_capacity(length + 512);
+        let mut bytes = WORKBENCH.take();
+        bytes.clear();
         let mut put = |part: &[u8]| {
             let start = bytes.len();
             bytes.extend_from_slice(part);
             start..bytes.len()
         };
         let (key, value) = (key.map(&mut put), value.map(&mut put));
-        let headers = headers.into_iter().map(|(name, value)| (put(name.as_bytes()), value.map(&mut put)));
-        let headers = headers.collect();
-        Self { position, timestamp, bytes: bytes.into_boxed_slice(), key, value, headers }
+        let headers_start = bytes.len();
+        for (name, value) in headers {
+            put_with_length(&mut bytes, Some(name.as_bytes()));
+            put_with_length(&mut bytes, value);
+        }
+        let record =
+            Self { position, timestamp, bytes: bytes.as_slice().into(), key, value, headers: headers_start };
+        WORKBENCH.set(bytes);
+        record
     }
 
     /// What librdkafka holds, copied.
@@ -109,16 +122,38 @@ impl Record {
     }
 
     /// Name and value of each, in their order. Names are UTF-8, as the client demands it.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.headers.iter().filter_map(|(name, value)| {
-            let name = std::str::from_utf8(self.part(name)?).ok()?;
-            Some((name, value.as_ref().and_then(|value| self.part(value))))
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
+        let mut rest = self.bytes.get(self.headers..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let name = take_with_length(&mut rest)??;
+            let value = take_with_length(&mut rest)?;
+            Some((std::str::from_utf8(name).ok()?, value))
         })
     }
 
     fn part(&self, range: &Range<usize>) -> Option<&[u8]> {
         self.bytes.get(range.clone())
     }
+}
+
+/// No header is as long as four gigabytes: a record is not.
+fn put_with_length(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
+    let length = part.map_or(NO_VALUE, |part| u32::try_from(part.len()).unwrap_or(NO_VALUE));
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(part.unwrap_or_default());
+}
+
+/// Nothing at the end; else a part, which may be none.
+fn take_with_length<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    *rest = behind;
+    let length = u32::from_ne_bytes(*length);
+    if length == NO_VALUE {
+        return Some(None);
+    }
+    let (part, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = behind;
+    Some(Some(part))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use data_platform_consumer::health::{DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE};
 use rdkafka::Message;
 use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shared_messages::dead_letter::{DeadLetter, DeadLetterCause, OriginalRecord, ReceivedDeadLetter};
 
 use crate::broker::{Broker, GROUP, TOPIC};
@@ -115,6 +116,31 @@ fn a_dead_letter_topic_that_is_away_holds_the_position() {
     let member = Member::join("again", &broker, &platform, &[]);
     member.await_alarm(DEAD_LETTERS_UNWRITABLE);
     broker.create_dead_letter_topic(1);
+    broker.await_committed(0, 3);
+    member.await_no_alarm();
+    member.stop();
+    assert_eq!(broker.dead_letters(0).len(), 1);
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_holds_the_position_until_it_is_taken() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 1000];
+    broker.order(0, 1);
+    broker.record(0, "2", b"garbage", "order-completed.v1");
+    broker.order(0, 3);
+    broker.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    let member = Member::join("only", &broker, &platform, &[]);
+    let (_, detail) = member.await_alarm(DEAD_LETTERS_UNWRITABLE);
+    assert!(detail.contains("max.message.bytes"), "{detail}");
+    broker.await_committed(0, 1);
+    member.await_status(|status| status.partitions.first().is_some_and(|it| it.unfinished == 1));
+    member.stop();
+    assert_eq!(broker.committed(0), Some(1), "not even a stop moves it");
+
+    let member = Member::join("again", &broker, &platform, &[]);
+    member.await_alarm(DEAD_LETTERS_UNWRITABLE);
+    broker.cluster.clear_request_errors(RDKafkaApiKey::Produce);
     broker.await_committed(0, 3);
     member.await_no_alarm();
     member.stop();
