@@ -13,4 +13,5 @@ pub mod delivery;
 pub mod sink;
 
 pub mod health;
+pub mod operator;
 pub mod status;

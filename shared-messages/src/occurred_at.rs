@@ -53,6 +53,11 @@ impl OccurredAt {
         Self(moment.with_nanosecond(nanos - nanos % NANOS_PER_MICRO).unwrap_or(moment))
     }
 
+    /// Of a record's timestamp: milliseconds since 1970, in the years of the wire.
+    pub fn from_millis(millis: i64) -> Option<Self> {
+        in_years_of_the_wire(DateTime::from_timestamp_millis(millis)?).map(Self).ok()
+    }
+
     /// The moment itself.
     pub fn as_datetime(&self) -> DateTime<Utc> {
         self.0

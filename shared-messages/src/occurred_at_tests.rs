@@ -22,6 +22,15 @@ fn what_we_create_has_six_digits_and_what_we_read_keeps_nine() {
 }
 
 #[test]
+fn a_records_timestamp_is_a_moment_if_the_wire_has_its_year() {
+    assert_eq!(OccurredAt::from_millis(1_748_483_026_137), Some(at("2025-05-29T01:43:46.137Z")));
+    assert_eq!(
+        (OccurredAt::from_millis(i64::MAX), OccurredAt::from_millis(253_402_300_800_000)),
+        (None, None)
+    );
+}
+
+#[test]
 fn every_form_of_a_spring_producer_is_read_as_utc() {
     let expected = at("2025-05-29T01:43:46.137371700Z");
     for json in [

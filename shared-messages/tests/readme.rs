@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use shared_messages::dead_letter::{
-    DeadLetter, DeadLetterCause, LONGEST_MESSAGE_BYTES, OriginalRecord, Resolution, ResolutionOutcome,
-    TimestampType,
+    DeadLetter, DeadLetterCause, LONGEST_MESSAGE_BYTES, OriginalRecord, PARKING, Resolution,
+    ResolutionOutcome, TimestampType,
 };
 use shared_messages::headers::{EventHeaders, EventType, TraceContext};
 use shared_messages::{OccurredAt, OrderCompletedMessage, topics};
@@ -144,6 +144,7 @@ fn the_headers_of_a_resolution_are_those_that_the_code_writes() {
         .collect();
     assert_eq!(explained, written);
     assert!(PAGE.contains(&format!("`{}`", ResolutionOutcome::Discarded)));
+    assert!(PAGE.contains(&format!("`{PARKING}`")));
 }
 
 #[test]

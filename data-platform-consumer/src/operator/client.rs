@@ -1,0 +1,84 @@
+//! # Clients of operator's commands
+//!
+//! librdkafka set up from the service's own `[kafka]` settings, so that an operator reaches what the service reaches. None of
+//! these clients ever commits a position, joins the service's group, or creates a topic.
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::settings::KafkaSettings;
+
+/// What every client has in common. The properties come first, so that none of them undoes what stands below.
+fn shared(kafka: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (key, value) in kafka.properties.iter() {
+        config.set(key, value);
+    }
+    // They name one client of the service, of which there cannot be two: with them a command would throw a replica out.
+    config.remove("group.instance.id").remove("transactional.id");
+    config
+        .set("client.id", "data-platform-consumer-operator")
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("allow.auto.create.topics", "false");
+    config
+}
+
+/// A client that reads, under the name of this group, which it may or may not join.
+pub(super) fn reading(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
+    let mut config = shared(kafka);
+    config
+        .set("group.id", group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        // Nothing is committed, so there is nothing that it could skip: what retention took is gone anyway.
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", "16384");
+    config
+}
+
+/// A client that writes, and has given up or knows better after `timeout`.
+pub(super) fn writing(kafka: &KafkaSettings, timeout: std::time::Duration) -> ClientConfig {
+    let mut config = shared(kafka);
+    // Aliases of what is set below: which of two would count is nobody's promise.
+    config.remove("request.required.acks").remove("delivery.timeout.ms");
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", "0")
+        .set("message.timeout.ms", timeout.as_millis().max(1).to_string());
+    config
+}
+
+/// Keeps the most telling thing that went wrong, for the error that a person reads.
+#[derive(Debug, Default)]
+pub(super) struct Ears {
+    heard: Mutex<Option<String>>,
+}
+
+impl Ears {
+    pub(super) fn heard(&self) -> Option<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Ears {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "librdkafka: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        // That all brokers are down follows from what was said of each of them, and tells less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Ears {}

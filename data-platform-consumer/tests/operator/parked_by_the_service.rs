@@ -1,0 +1,54 @@
+//! What the running consumer parks is what an operator finds, down to the event's identity.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use data_platform_consumer::consumer_group;
+use data_platform_consumer::health::{COMPONENTS, Health};
+use data_platform_consumer::settings::Settings;
+use service_chassis::alarms::Alarms;
+use service_chassis::management::Readiness;
+
+use crate::broker::{Broker, DEAD_LETTERS, DEADLINE, TOPIC};
+use crate::commands::{dead_letters, open, replay, settings};
+use crate::platform::Platform;
+
+/// Runs a member of the group until so many dead letters are in the topic.
+fn consume_until_parked(broker: &Broker, platform: &Arc<Platform>, dead_letters: i64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let Settings { kafka, delivery, .. } = settings(&broker.address);
+    let health = Health::new(TOPIC, Readiness::new(&COMPONENTS), Alarms::new());
+    let sink = platform.sink_of("service");
+    let mut member = consumer_group::join(kafka, &delivery, sink, health, runtime.handle().clone()).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while broker.ends(DEAD_LETTERS) != [dead_letters] {
+        assert!(Instant::now() < deadline, "parked: {:?}", broker.ends::<1>(DEAD_LETTERS));
+        std::thread::yield_now();
+    }
+    member.stop();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, member.left()).await }).unwrap().unwrap();
+    runtime.shutdown_background();
+}
+
+#[test]
+fn what_the_service_parks_is_listed_and_replayed_as_the_same_event() {
+    let broker = Broker::with_partitions(1);
+    broker.complete(0, br#"{"occurredAt":"2025-05-29T01:43:46.137371Z","orderId":1}"#);
+    broker.complete(0, b"no event");
+    let refusing = Platform::refusing(&[1]);
+    consume_until_parked(&broker, &refusing, 2);
+    let listing = dead_letters(&broker.address, "list --json").json();
+    let causes: Vec<&str> = listing["deadLetters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| letter["cause"].as_str().unwrap())
+        .collect();
+    // Which of the two is parked first is nobody's promise.
+    assert!(causes.contains(&"rejected") && causes.contains(&"undecodable"), "{listing}");
+    let taking = Platform::taking_everything();
+    replay(&broker.address, &taking, "--all --cause rejected --yes").said();
+    assert_eq!(taking.taken()[0].idempotency_key, refusing.called_as()[0], "the platform knows it again");
+    assert_eq!(open(&broker.address).len(), 1);
+    assert_eq!(broker.ends(TOPIC), [2]);
+}
