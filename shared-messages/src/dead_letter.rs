@@ -18,7 +18,7 @@ mod resolution;
 use std::fmt;
 
 use crate::OccurredAt;
-pub use parking::{PARKING, PARKING_RESUMED_AT, is_parking_resumed, parking_resumed};
+pub use parking::{PARKING, PARKING_GROUP, PARKING_RESUMED_AT, parking_resumed, parking_resumed_of};
 pub use resolution::{
     RESOLUTION_OUTCOME, RESOLVED_AT, RESOLVED_OFFSET, Resolution, ResolutionOutcome, is_resolution,
 };

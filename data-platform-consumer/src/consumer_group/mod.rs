@@ -60,6 +60,7 @@ use rebalance::GroupContext;
 
 pub use client::RefusedByClient;
 pub(crate) use client::{RESERVED as RESERVED_PROPERTIES, check as check_properties};
+pub(crate) use offset_commits::ceiling_reached_at;
 
 type GroupConsumer = BaseConsumer<GroupContext>;
 

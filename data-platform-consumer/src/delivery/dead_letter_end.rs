@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use shared_messages::dead_letter::{DeadLetter, is_parking_resumed, is_resolution};
+use shared_messages::dead_letter::{DeadLetter, is_resolution, parking_resumed_of};
 
 use super::Record;
 use super::ceiling::RecentDeadLetters;
@@ -55,9 +55,11 @@ impl EndOfDeadLetters {
         let start = self.since.map_or(start, |since| start.min(since)).max(low);
         read_from(&reader, &topic, self.partition, start, high, deadline, |record| {
             let record = Record::read(topic.as_str().into(), record);
-            if is_parking_resumed(record.value(), record.headers()) {
-                recent.ages.clear();
-                recent.resumed_at = Some(record.position().offset);
+            if let Some(group) = parking_resumed_of(record.value(), record.headers()) {
+                if group == self.kafka.group_id {
+                    recent.ages.clear();
+                    recent.resumed_at = Some(record.position().offset);
+                }
             } else if self.is_ours(&record) {
                 let parked = record.timestamp().map_or(now, |time| time.millis);
                 if parked >= window_start {
@@ -151,6 +153,8 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
     for (key, value) in kafka.properties.iter() {
         config.set(key, value);
     }
+    // They name one client of the service, of which there cannot be two.
+    config.remove("group.instance.id").remove("transactional.id");
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         // librdkafka assigns partitions only to a client with a group's name; this one never joins it.

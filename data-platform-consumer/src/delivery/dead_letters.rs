@@ -140,6 +140,8 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
     for (key, value) in kafka.properties.iter() {
         config.set(key, value);
     }
+    // Of no use to a producer that is no transaction's, and aliases of what is set below.
+    config.remove("transactional.id").remove("request.required.acks").remove("message.timeout.ms");
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("delivery.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())

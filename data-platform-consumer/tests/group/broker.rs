@@ -143,7 +143,7 @@ impl Broker {
 
     /// An operator's word that parking goes on.
     pub(crate) fn resume_parking(&self, partition: i32) {
-        let pairs = parking_resumed(OccurredAt::now());
+        let pairs = parking_resumed(GROUP, OccurredAt::now());
         let headers = pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });

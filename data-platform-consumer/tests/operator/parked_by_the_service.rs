@@ -15,14 +15,19 @@ use crate::platform::Platform;
 
 /// Runs a member of the group until so many dead letters are in the topic.
 fn consume_until_parked(broker: &Broker, platform: &Arc<Platform>, dead_letters: i64) {
+    consume_until(&settings(&broker.address), platform, || broker.ends(DEAD_LETTERS) == [dead_letters]);
+}
+
+/// Runs a member of the group until that is so.
+fn consume_until(settings: &Settings, platform: &Arc<Platform>, is_so: impl Fn() -> bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let Settings { kafka, delivery, .. } = settings(&broker.address);
+    let Settings { kafka, delivery, .. } = settings.clone();
     let health = Health::new(TOPIC, Readiness::new(&COMPONENTS), Alarms::new());
     let sink = platform.sink_of("service");
     let mut member = consumer_group::join(kafka, &delivery, sink, health, runtime.handle().clone()).unwrap();
     let deadline = Instant::now() + DEADLINE;
-    while broker.ends(DEAD_LETTERS) != [dead_letters] {
-        assert!(Instant::now() < deadline, "parked: {:?}", broker.ends::<1>(DEAD_LETTERS));
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never comes to that");
         std::thread::yield_now();
     }
     member.stop();
@@ -51,4 +56,25 @@ fn what_the_service_parks_is_listed_and_replayed_as_the_same_event() {
     assert_eq!(taking.taken()[0].idempotency_key, refusing.called_as()[0], "the platform knows it again");
     assert_eq!(open(&broker.address).len(), 1);
     assert_eq!(broker.ends(TOPIC), [2]);
+}
+
+#[test]
+fn partitions_that_stopped_at_the_ceiling_are_told_and_go_on_when_an_operator_says_so() {
+    let broker = Broker::with_partitions(1);
+    (0..3).for_each(|_| broker.complete(0, b"no event"));
+    let platform = Platform::refusing(&[]);
+    let mut impatient = settings(&broker.address);
+    impatient.delivery.dead_letter_ceiling.count = 2;
+    let said = dead_letters(&broker.address, "resume --yes").said();
+    assert!(said.starts_with("no partition of order-completed is known to have stopped"), "{said}");
+    consume_until(&impatient, &platform, || {
+        dead_letters(&broker.address, "resume").said().contains("[0] of order-completed stopped")
+    });
+    assert_eq!(broker.ends(DEAD_LETTERS), [2], "and asking alone writes nothing");
+    let said = dead_letters(&broker.address, "resume --partition 7 --yes").said();
+    assert!(said.contains("none of them is meant by that"), "{said}");
+    let said = dead_letters(&broker.address, "resume --yes").said();
+    assert!(said.starts_with("1 of 1 partitions go on"), "{said}");
+    consume_until(&impatient, &platform, || broker.ends(DEAD_LETTERS) == [4]);
+    assert_eq!(open(&broker.address), ["0:0", "0:1", "0:3"], "an operator's word is no dead letter");
 }

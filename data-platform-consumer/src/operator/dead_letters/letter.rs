@@ -11,7 +11,7 @@ use std::sync::Arc;
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{
     DeadLetter, DeadLetterError, OriginalRecord, ReceivedDeadLetter, Resolution, TimestampType,
-    is_dead_letter_header, is_parking_resumed, is_resolution,
+    is_dead_letter_header, is_resolution, parking_resumed_of,
 };
 
 use crate::delivery::{Event, Record, RecordPosition, RecordTime, Undecodable};
@@ -118,7 +118,7 @@ pub(crate) struct Letters {
 impl Letters {
     /// Takes in the next record of a partition. A resolution answers which dead letter it resolved, if it was open.
     pub(crate) fn take(&mut self, record: Record) -> Option<(LetterId, Resolution)> {
-        if is_parking_resumed(record.value(), record.headers()) {
+        if parking_resumed_of(record.value(), record.headers()).is_some() {
             return None;
         }
         if !is_resolution(record.value(), record.headers()) {

@@ -106,7 +106,10 @@ fn a_record_that_is_no_dead_letter_is_shown_all_the_same() {
 fn that_parking_goes_on_is_no_dead_letter_and_resolves_nothing() {
     let mut letters = Letters::default();
     letters.take(record(0, 3, Some(OLD_FORM), &dead_letter()));
-    assert_eq!(letters.take(record(0, 4, None, &parking_resumed(OccurredAt::now()))), None);
+    assert_eq!(
+        letters.take(record(0, 4, None, &parking_resumed("data-platform-consumer", OccurredAt::now()))),
+        None
+    );
     assert_eq!((letters.iter().count(), open(&letters)), (1, vec!["0:3".to_owned()]));
 }
 

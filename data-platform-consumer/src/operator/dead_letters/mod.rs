@@ -5,7 +5,8 @@
 //!
 //! - `topic` reads it, beside everybody else; `letter` folds it into what is open and what is resolved;
 //! - `choice` says which of them a command means, `report` and `show` how they look;
-//! - `discard` and [`replay`] resolve them, by `resolutions`. Both say first what they would do.
+//! - `discard` and [`replay`] resolve them, by `resolutions`. Both say first what they would do;
+//! - `resume` lets partitions go on of which too many were parked.
 //!
 //! Nothing here writes to the topic of completed orders, which has other readers.
 
@@ -15,6 +16,7 @@ mod letter;
 mod replay;
 mod report;
 mod resolutions;
+mod resume;
 mod show;
 mod topic;
 
@@ -51,6 +53,8 @@ pub enum DeadLettersCommand {
     /// Deliver dead letters again, to the sink that the settings name, in the order of each key. Says what it would do,
     /// and does it only with --yes. Exit code 0 only if all of them were delivered
     Replay(ReplayArguments),
+    /// Let partitions go on that stopped at the ceiling of dead letters. Says which, and does it only with --yes
+    Resume(ResumeArguments),
 }
 
 /// What `list` takes.
@@ -98,6 +102,21 @@ pub struct ReplayArguments {
     /// How often a dead letter is tried while the platform is away, fails by itself or wants fewer calls
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
+}
+
+/// What `resume` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeArguments {
+    /// Only these partitions, not all that have stopped
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Vec<i32>,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+    /// How long Kafka may say nothing
+    #[arg(long, value_name = "DURATION", default_value = "30s",
+        value_parser = humantime_serde::re::humantime::parse_duration)]
+    wait: Duration,
 }
 
 /// How it is shown.
@@ -231,6 +250,7 @@ pub fn run(
         DeadLettersCommand::Show(arguments) => show(arguments, workplace),
         DeadLettersCommand::Discard(arguments) => discard::run(arguments, workplace),
         DeadLettersCommand::Replay(arguments) => replay::run(arguments, workplace, runtime),
+        DeadLettersCommand::Resume(arguments) => resume::run(arguments, workplace),
     }
 }
 

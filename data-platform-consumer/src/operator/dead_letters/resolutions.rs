@@ -1,5 +1,7 @@
 //! # Writing resolutions
 //!
+//! And the one other thing that an operator says in the dead-letter topic: that parking goes on.
+//!
 //! A resolution counts when every in-sync replica has it: the producer is idempotent with `acks=all`, and each write is
 //! answered by its acknowledgement. One that is not may stand in the topic all the same; resolving again does no harm.
 
@@ -10,7 +12,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
 use shared_messages::OccurredAt;
-use shared_messages::dead_letter::{Resolution, ResolutionOutcome};
+use shared_messages::dead_letter::{Resolution, ResolutionOutcome, parking_resumed};
 use tokio::sync::oneshot;
 
 use super::letter::LetterId;
@@ -49,14 +51,27 @@ impl Resolutions {
         outcome: ResolutionOutcome,
     ) -> Result<Pending, NotAcknowledged> {
         let resolution = Resolution { outcome, resolved_offset: id.offset, resolved_at: OccurredAt::now() };
-        let pairs = resolution.to_pairs();
+        self.send(id.partition, key, &resolution.to_pairs())
+    }
+
+    /// Sends an operator's word that parking goes on in this partition.
+    pub(super) fn write_resumed(&self, partition: i32, group_id: &str) -> Result<Pending, NotAcknowledged> {
+        self.send(partition, None, &parking_resumed(group_id, OccurredAt::now()))
+    }
+
+    fn send(
+        &self,
+        partition: i32,
+        key: Option<&[u8]>,
+        pairs: &[(&str, Vec<u8>)],
+    ) -> Result<Pending, NotAcknowledged> {
         let headers = OwnedHeaders::new_with_capacity(pairs.len());
         let headers = pairs
             .iter()
             .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let (acknowledged, answer) = oneshot::channel();
         let record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Box::new(acknowledged))
-            .partition(id.partition)
+            .partition(partition)
             .headers(headers);
         let record = match key {
             Some(key) => record.key(key),

@@ -1,0 +1,92 @@
+//! # Resume
+//!
+//! Lets partitions go on that stopped at the ceiling of dead letters. Which ones they are stands with the group's committed
+//! positions; the word that they may go on is written into the dead-letter topic, where the consumer that owns them
+//! looks every few seconds. Its ceiling counts anew from there.
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::MetadataTopic;
+
+use super::resolutions::{NotAcknowledged, Pending, Resolutions};
+use super::{DeadLettersError, ResumeArguments, Workplace, write};
+use crate::consumer_group::{RefusedByClient, ceiling_reached_at};
+use crate::operator::client::{self, Ears};
+use crate::settings::KafkaSettings;
+
+pub(super) fn run(
+    arguments: &ResumeArguments,
+    workplace: &mut Workplace<'_>,
+) -> Result<(), DeadLettersError> {
+    let ResumeArguments { partition: wanted, yes, wait } = arguments;
+    let kafka = &workplace.settings.kafka;
+    let stopped = stopped_partitions(kafka, *wait)?;
+    let chosen: Vec<i32> =
+        stopped.iter().copied().filter(|partition| wanted.is_empty() || wanted.contains(partition)).collect();
+    let topic = &kafka.topic;
+    if chosen.is_empty() {
+        let group = &kafka.group_id;
+        let told = if stopped.is_empty() {
+            format!(
+                "no partition of {topic} is known to have stopped at the ceiling of dead letters in group {group}"
+            )
+        } else {
+            format!(
+                "partitions {stopped:?} of {topic} have stopped in group {group}, and none of them is meant by that"
+            )
+        };
+        return write(workplace.out, &[told]);
+    }
+    if !yes {
+        let told = format!(
+            "partitions {chosen:?} of {topic} stopped at the ceiling of dead letters, and would go on; say --yes to do it"
+        );
+        return write(workplace.out, &[told]);
+    }
+    let resolutions = Resolutions::connect(kafka, *wait)?;
+    let written =
+        |partition: &i32| resolutions.write_resumed(*partition, &kafka.group_id).and_then(Pending::wait);
+    let failures: Vec<NotAcknowledged> =
+        chosen.iter().filter_map(|partition| written(partition).err()).collect();
+    let (failed, all) = (failures.len(), chosen.len());
+    write(workplace.out, &[format!("{} of {all} partitions go on within some seconds", all - failed)])?;
+    failures
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |cause| Err(DeadLettersError::NotResolved { failed, all, cause }))
+}
+
+/// Those whose committed position says so. A consumer commits that within its commit interval.
+fn stopped_partitions(
+    kafka: &KafkaSettings,
+    limit: std::time::Duration,
+) -> Result<Vec<i32>, DeadLettersError> {
+    let config = client::reading(kafka, &kafka.group_id);
+    let consumer: BaseConsumer<Ears> =
+        config.create_with_context(Ears::default()).map_err(|error| RefusedByClient::new(&error, kafka))?;
+    let silent = |error: KafkaError| {
+        let cause = consumer.context().heard().unwrap_or_else(|| error.to_string());
+        DeadLettersError::Silent { servers: kafka.bootstrap_servers.clone(), limit, cause }
+    };
+    committed(&consumer, &kafka.topic, limit).map_err(silent)
+}
+
+fn committed(
+    consumer: &BaseConsumer<Ears>,
+    topic: &str,
+    limit: std::time::Duration,
+) -> KafkaResult<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let mut wanted = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+        wanted.add_partition(topic, partition.id());
+    }
+    if wanted.count() == 0 {
+        return Ok(Vec::new());
+    }
+    let committed = consumer.committed_offsets(wanted, limit)?;
+    let elements = committed.elements().into_iter();
+    let stopped = elements.filter(|element| ceiling_reached_at(element.metadata()).is_some());
+    Ok(stopped.map(|element| element.partition()).collect())
+}
