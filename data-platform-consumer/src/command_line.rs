@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
 use service_chassis::health_check::HealthCheckError;
-use service_chassis::settings::{Loaded, SettingsError};
+use service_chassis::settings::{Loaded, SettingsError, SettingsReport};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
 
@@ -94,10 +94,7 @@ fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {
         .map_err(Failure::Runtime)?;
     let served = runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
-        let service = Service::start(settings).map_err(|error| match error.refused_by_the_client() {
-            Some(cause) => Failure::Settings(settings::refused(report, cause)),
-            None => Failure::Start(error),
-        })?;
+        let service = Service::start(settings).map_err(|error| not_started(error, report))?;
         let stop = async {
             let signal = signals.received().await;
             tracing::info!("{signal} received, stopping");
@@ -107,4 +104,15 @@ fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {
     // A call that outlived the drain is repeated by the next owner: nobody waits for it here.
     runtime.shutdown_background();
     served
+}
+
+/// What the settings are to blame for is told as their fault, by the key.
+fn not_started(error: StartError, report: &SettingsReport) -> Failure {
+    if let Some(cause) = error.refused_by_the_client() {
+        return Failure::Settings(settings::refused(report, cause));
+    }
+    match error {
+        StartError::Sink(refused) => Failure::Settings(settings::refused_sink(report, &refused)),
+        other @ (StartError::Join(_) | StartError::Management(_)) => Failure::Start(other),
+    }
 }

@@ -16,7 +16,7 @@ use shared_messages::topics;
 
 use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
-use crate::sink::SinkSettings;
+use crate::sink::{self, SinkRefused, SinkSettings};
 
 /// The commented defaults, compiled in.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -102,7 +102,8 @@ pub(crate) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
     if let Some((key, reason)) = broken_rule(settings) {
         return Err(report.reject(&key, reason));
     }
-    let Settings { kafka, delivery, .. } = settings;
+    let Settings { kafka, delivery, sink, .. } = settings;
+    sink::check(sink).map_err(|refused| refused_sink(report, &refused))?;
     consumer_group::check_properties(kafka, delivery).map_err(|cause| refused(report, &cause))
 }
 
@@ -117,6 +118,11 @@ pub(crate) fn refused(report: &SettingsReport, refused: &RefusedByClient) -> Set
             reason: reason.clone(),
         },
     }
+}
+
+/// What a sink cannot work with is a fault in the settings, too.
+pub(crate) fn refused_sink(report: &SettingsReport, refused: &SinkRefused) -> SettingsError {
+    report.reject(&refused.key, refused.reason.clone())
 }
 
 /// A rule: whether it holds, the setting to change where it does not, and why.
@@ -248,6 +254,9 @@ mod tests {
             ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),
             ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
             ("SINK__KIND", "ftp", "sink.kind"),
+            ("SINK__HTTP__URL", "ftp://platform", "sink.http.url"),
+            ("SINK__HTTP__BATCH", "0", "sink.http.batch"),
+            ("SINK__HTTP__HEADERS__CONTENT-TYPE", "text/plain", "sink.http.headers.content-type"),
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert!(error.contains(key) && error.contains(name), "{name}: {error}");

@@ -2,8 +2,10 @@
 //!
 //! The data platform, as seen from here: something that takes one event and says whether it has it. Kinds
 //! are chosen by the setting `sink.kind`; another one is a module beside [`log`], a variant of
-//! [`SinkKind`], and a section of the settings.
+//! [`SinkKind`], and a section of the settings. One that takes several events at once gathers them by [`batching`].
 
+mod batching;
+pub mod http;
 pub mod log;
 
 use std::fmt;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::delivery::Event;
+use http::{HttpSink, HttpSinkSettings};
 use log::{LogSink, LogSinkSettings};
 
 /// A call under way.
@@ -96,6 +99,8 @@ impl std::error::Error for DeliveryFailure {}
 pub enum SinkKind {
     /// Prints the event and waits.
     Log,
+    /// Posts the event to a URL.
+    Http,
 }
 
 /// The settings `[sink]`.
@@ -106,11 +111,35 @@ pub struct SinkSettings {
     pub kind: SinkKind,
     /// What the kind `log` needs.
     pub log: LogSinkSettings,
+    /// What the kind `http` needs.
+    pub http: HttpSinkSettings,
+}
+
+/// Why there can be no sink with these settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct SinkRefused {
+    /// The setting to change.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl SinkRefused {
+    fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
+}
+
+/// The rules that a sink's settings keep, whether it is in use or not.
+pub(crate) fn check(settings: &SinkSettings) -> Result<(), SinkRefused> {
+    http::broken_rule(&settings.http).map_or(Ok(()), Err)
 }
 
 /// The sink that the settings ask for.
-pub(crate) fn build(settings: &SinkSettings) -> Arc<dyn Sink> {
-    match settings.kind {
+pub(crate) fn build(settings: &SinkSettings) -> Result<Arc<dyn Sink>, SinkRefused> {
+    Ok(match settings.kind {
         SinkKind::Log => Arc::new(LogSink::new(settings.log.clone())),
-    }
+        SinkKind::Http => Arc::new(HttpSink::new(&settings.http)?),
+    })
 }
