@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use data_platform_consumer::sink::{DeliveryFailure, FailureKind};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::server::{Answer, Received, Server};
-use crate::sinks::{decoded, deliver, deliver_all, event, sink};
+use crate::sinks::{DEADLINE, decoded, deliver, deliver_all, event, sink};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const ONE_REQUEST: [(&str, &str); 2] = [("BATCH", "10"), ("REQUESTS", "1")];
@@ -90,9 +91,12 @@ async fn no_more_requests_run_at_a_time_than_may() {
             tokio::spawn(async move { deliver(&sink, &event(order_id)).await })
         })
         .collect();
-    while server.received().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let three = async {
+        while server.received().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, three).await.expect("three requests");
     assert_eq!(server.connections(), 3);
     calls.iter().for_each(tokio::task::JoinHandle::abort);
 }

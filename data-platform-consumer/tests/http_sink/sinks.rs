@@ -12,7 +12,7 @@ use service_chassis::settings::{SettingsSource, load_with_environment};
 use tokio::time::timeout;
 
 /// How long anything may take before the test fails. Nothing waits for it unless it fails.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn settings(url: &str, changes: &[(&str, &str)]) -> HttpSinkSettings {
     let all = [&[("URL", url)], changes].concat();
