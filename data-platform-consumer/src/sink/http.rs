@@ -106,15 +106,13 @@ impl Platform {
     }
 }
 
-/// Reads the body to its end, so that the connection can be used again, and gives as much of it as is told on.
+/// Reads the body to its end, so that the connection can be used again, unless that is far.
 async fn start_of_body(response: &mut Response) -> Result<Vec<u8>, reqwest::Error> {
-    let (mut start, mut read) = (Vec::new(), 0);
-    while read <= LONGEST_ANSWER
+    let mut start = Vec::new();
+    while start.len() <= LONGEST_ANSWER
         && let Some(chunk) = response.chunk().await?
     {
-        read += chunk.len();
-        let wanted = answer::LONGEST_QUOTE.saturating_mul(4).saturating_sub(start.len());
-        start.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
+        start.extend_from_slice(&chunk);
     }
     Ok(start)
 }

@@ -60,6 +60,15 @@ async fn an_event_of_the_original_demonstration_is_no_cloud_event_and_is_known_b
 }
 
 #[tokio::test]
+async fn a_part_of_the_attributes_is_no_cloud_event() {
+    let server = Server::start(|_| Answer::of(200)).await;
+    let headers = [("ce_specversion", "1.0"), ("ce_type", "order-completed.v1"), ("ce_id", ID)];
+    deliver(&sink(&server.url("http"), &[]), &decoded(7, VALUE, &headers)).await.unwrap();
+    let [request] = server.received().try_into().unwrap();
+    assert_eq!((request.header("ce-id"), request.header("idempotency-key")), (None, Some(ID)));
+}
+
+#[tokio::test]
 async fn a_repeat_has_the_same_key_and_the_same_connection() {
     let server = Server::start(|_| Answer::of(500)).await;
     let sink = sink(&server.url("http"), &[]);

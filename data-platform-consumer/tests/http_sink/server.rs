@@ -39,6 +39,8 @@ pub(crate) enum Answer {
     Close,
     /// Begins to answer with this status, and closes the connection in the middle of the body.
     BreakOff(u16),
+    /// Answers with this status and a body without an end.
+    Endless(u16),
 }
 
 impl Answer {
@@ -130,6 +132,13 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) 
                 stream.write_all(text.as_bytes()).await.ok()?;
                 stream.flush().await.ok()?;
                 return None;
+            }
+            Answer::Endless(status) => {
+                let text = format!("HTTP/1.1 {status} Said\r\ncontent-length: 1000000000000\r\n\r\n");
+                stream.write_all(text.as_bytes()).await.ok()?;
+                loop {
+                    stream.write_all(&[b'x'; 4096]).await.ok()?;
+                }
             }
         }
     }

@@ -28,7 +28,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use crate::sink::DeliveryFailure;
 
 /// The most characters of an answer's body that are told on.
-pub(super) const LONGEST_QUOTE: usize = 200;
+const LONGEST_QUOTE: usize = 200;
 /// Whoever asks for more is asked again after this.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
