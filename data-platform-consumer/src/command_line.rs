@@ -1,11 +1,14 @@
 //! # Command line
 //!
 //! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
-//! `data-platform-consumer health` asks a running service. Commands that an operator uses on positions and dead
+//! `data-platform-consumer health` asks a running service; `data-platform-consumer sink prepare` creates a table, and
+//! `data-platform-consumer audit` compares it with the topic. Commands that an operator uses on positions and dead
 //! letters belong here too.
 
+mod audit;
+
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,8 +18,13 @@ use service_chassis::health_check::HealthCheckError;
 use service_chassis::settings::{Loaded, SettingsError, SettingsReport};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
+use tokio::runtime::Runtime;
 
+use self::audit::{AuditArguments, Broken};
+use crate::audit::AuditError;
 use crate::settings::{self, Settings};
+use crate::sink::SinkKind;
+use crate::sink::postgres::{self, PrepareError};
 use crate::startup::{RunError, Service, StartError};
 
 const NAME: &str = "data-platform-consumer";
@@ -31,7 +39,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Subcommand)]
+#[derive(Debug, Clone, Default, Subcommand)]
 enum Command {
     /// Read the topic and deliver, until SIGTERM or Ctrl-C (the default)
     #[default]
@@ -40,6 +48,18 @@ enum Command {
     Settings,
     /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
     Health(HealthArguments),
+    /// Look after the sink that the settings name
+    #[command(subcommand)]
+    Sink(SinkCommand),
+    /// Compare the topic with the table of the sink "postgres": exit code 0 if the promise was kept, 1 if not. It only
+    /// reads, and disturbs nobody
+    Audit(AuditArguments),
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum SinkCommand {
+    /// Make ready what it needs: the table of the sink "postgres". Running it again changes nothing
+    Prepare,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +68,18 @@ enum Failure {
     Settings(#[from] SettingsError),
     #[error("the logs cannot be set up")]
     Telemetry(#[from] TelemetryError),
-    #[error("the settings cannot be printed")]
+    #[error("the answer cannot be printed")]
     Print(#[source] io::Error),
     #[error(transparent)]
     Health(#[from] HealthCheckError),
     #[error("the runtime cannot be started")]
     Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("the promise was broken")]
+    Broken(#[source] Broken),
     #[error("the service cannot start")]
     Start(#[from] StartError),
     #[error("the service has failed")]
@@ -66,6 +92,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(answer) => return exit::usage(&answer),
     };
+    if let Some(Command::Audit(audit)) = &arguments.command
+        && let Err(answer) = audit.check()
+    {
+        return exit::usage(&answer);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => exit::failure(NAME, &failure),
@@ -75,13 +106,37 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = arguments.settings.source(settings::DEFAULTS, settings::ENVIRONMENT_PREFIX);
     let loaded = settings::load(&source)?;
-    match arguments.command.unwrap_or_default() {
+    match arguments.command.clone().unwrap_or_default() {
         Command::Settings => print_settings(&loaded.report).map_err(Failure::Print),
         Command::Health(arguments) => {
             Ok(check_health(arguments, &loaded.settings.management, &loaded.report)?)
         }
+        Command::Sink(SinkCommand::Prepare) => prepare_sink(&loaded),
+        Command::Audit(arguments) => audit::run(&loaded.settings, &loaded.report, &arguments),
         Command::Serve => serve(&loaded),
     }
+}
+
+fn prepare_sink(loaded: &Loaded<Settings>) -> Result<(), Failure> {
+    let Loaded { settings, report } = loaded;
+    let said = match settings.sink.kind {
+        SinkKind::Log | SinkKind::Http => {
+            "nothing to prepare: only the sink \"postgres\" has a table (sink.kind = \"postgres\")".to_owned()
+        }
+        SinkKind::Postgres => {
+            telemetry::init(&settings.log)?;
+            let runtime = Runtime::new().map_err(Failure::Runtime)?;
+            let prepared = runtime.block_on(postgres::prepare(&settings.sink.postgres));
+            prepared.map_err(|error| match error {
+                PrepareError::Settings(refused) => {
+                    Failure::Settings(settings::refused_sink(report, &refused))
+                }
+                other @ PrepareError::Database(_) => Failure::Prepare(other),
+            })?;
+            format!("the table {} is ready", postgres::TABLE)
+        }
+    };
+    writeln!(io::stdout().lock(), "{said}").map_err(Failure::Print)
 }
 
 fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {

@@ -12,4 +12,7 @@ pub mod consumer_group;
 pub mod delivery;
 pub mod sink;
 
+pub mod audit;
+mod operator;
+
 pub mod health;

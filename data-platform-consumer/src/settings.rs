@@ -254,6 +254,8 @@ mod tests {
             ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),
             ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
             ("SINK__KIND", "ftp", "sink.kind"),
+            ("SINK__POSTGRES__URL", "mysql://platform", "sink.postgres.url"),
+            ("SINK__POSTGRES__STATEMENT_TIMEOUT", "0s", "sink.postgres.statement_timeout"),
             ("SINK__HTTP__URL", "ftp://platform", "sink.http.url"),
             ("SINK__HTTP__BATCH", "0", "sink.http.batch"),
             ("SINK__HTTP__HEADERS__CONTENT-TYPE", "text/plain", "sink.http.headers.content-type"),

@@ -51,7 +51,7 @@ pub(super) enum NotTaken {
 }
 
 impl NotTaken {
-    fn into_failure(self) -> DeliveryFailure {
+    pub(super) fn into_failure(self) -> DeliveryFailure {
         match self {
             Self::Whatever(failure) | Self::OneOfThem(failure) => failure,
         }

@@ -7,6 +7,7 @@
 mod batching;
 pub mod http;
 pub mod log;
+pub mod postgres;
 
 use std::fmt;
 use std::future::Future;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use crate::delivery::Event;
 use http::{HttpSink, HttpSinkSettings};
 use log::{LogSink, LogSinkSettings};
+use postgres::{PostgresSink, PostgresSinkSettings};
 
 /// A call under way.
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), DeliveryFailure>> + Send + 'a>>;
@@ -101,6 +103,8 @@ pub enum SinkKind {
     Log,
     /// Posts the event to a URL.
     Http,
+    /// Writes the event into a table.
+    Postgres,
 }
 
 /// The settings `[sink]`.
@@ -113,6 +117,8 @@ pub struct SinkSettings {
     pub log: LogSinkSettings,
     /// What the kind `http` needs.
     pub http: HttpSinkSettings,
+    /// What the kind `postgres` needs.
+    pub postgres: PostgresSinkSettings,
 }
 
 /// Why there can be no sink with these settings.
@@ -133,7 +139,8 @@ impl SinkRefused {
 
 /// The rules that a sink's settings keep, whether it is in use or not.
 pub(crate) fn check(settings: &SinkSettings) -> Result<(), SinkRefused> {
-    http::broken_rule(&settings.http).map_or(Ok(()), Err)
+    let broken = http::broken_rule(&settings.http).or_else(|| postgres::broken_rule(&settings.postgres));
+    broken.map_or(Ok(()), Err)
 }
 
 /// The sink that the settings ask for.
@@ -141,5 +148,6 @@ pub(crate) fn build(settings: &SinkSettings) -> Result<Arc<dyn Sink>, SinkRefuse
     Ok(match settings.kind {
         SinkKind::Log => Arc::new(LogSink::new(settings.log.clone())),
         SinkKind::Http => Arc::new(HttpSink::new(&settings.http)?),
+        SinkKind::Postgres => Arc::new(PostgresSink::new(&settings.postgres)?),
     })
 }
