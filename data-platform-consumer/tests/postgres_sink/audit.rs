@@ -120,9 +120,9 @@ async fn the_audit_tells_what_is_missing_repeated_unexpected_parked_and_pending(
     let (platform, topic) = (rig.platform().await, Topic::new());
     topic.create(DEAD_LETTERS);
     topic.orders(6);
-    let before = value(6);
-    let before = String::from_utf8(before).unwrap().replace(":46Z", ":45Z");
-    topic.send(TOPIC, before.as_bytes(), OwnedHeaders::new());
+    // One of an earlier time.
+    let earlier = String::from_utf8(value(6)).unwrap().replace(":46Z", ":45Z");
+    topic.send(TOPIC, earlier.as_bytes(), OwnedHeaders::new());
     topic.send(TOPIC, b"{", OwnedHeaders::new());
     topic.park(3);
     topic.commit(5);
@@ -130,6 +130,9 @@ async fn the_audit_tells_what_is_missing_repeated_unexpected_parked_and_pending(
     for order_id in [0, 1, 2, 1] {
         deliver(&sink, &event(0, order_id)).await.unwrap();
     }
+    let position = RecordPosition { topic: TOPIC.into(), partition: 0, offset: 6 };
+    let record = Record::new(position, None, None, Some(earlier.as_bytes()), []);
+    deliver(&sink, &Event::decode(Arc::new(record)).unwrap()).await.unwrap();
     // A partition that the topic does not have; and a record that has come since.
     deliver(&sink, &event(7, 0)).await.unwrap();
     deliver(&sink, &event(0, 100)).await.unwrap();
@@ -144,6 +147,7 @@ async fn the_audit_tells_what_is_missing_repeated_unexpected_parked_and_pending(
     assert_eq!(found.unexpected.first()[0].place, Place { partition: 7, offset: 0 });
     assert_eq!((found.unexpected.count(), report.counts.rows_of_later_records), (1, 1));
     assert_eq!((report.counts.events, report.counts.delivered, report.counts.records_read), (6, 3, 8));
+    assert_eq!(report.counts.rows, 5, "those of the window");
     assert!(!report.is_kept());
 }
 

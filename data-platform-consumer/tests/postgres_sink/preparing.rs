@@ -57,8 +57,7 @@ async fn a_database_that_is_away_is_waited_for_and_no_longer_than_the_settings_s
     let platform = rig.empty_platform().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (_, place) = platform.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let behind = place.split('/').next().unwrap().to_owned();
+    let behind = platform.place();
     let url = platform.url().replacen(&behind, &format!("127.0.0.1:{port}"), 1);
     // The first attempt finds nobody who understands it, and the next the database.
     tokio::spawn(async move {

@@ -95,6 +95,13 @@ impl Platform {
         self.own.url()
     }
 
+    /// `HOST:PORT` of its server.
+    pub(crate) fn place(&self) -> String {
+        let url = self.url();
+        let (_, behind_user) = url.rsplit_once('@').unwrap();
+        behind_user.split('/').next().unwrap().to_owned()
+    }
+
     /// The default settings over this database, patient and on one session, but for these.
     pub(crate) fn settings(&self, changes: &[(&str, &str)]) -> PostgresSinkSettings {
         let url = self.url();

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use data_platform_consumer::sink::FailureKind;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use crate::cases;
 use crate::events::{deliver, deliver_all, event};
@@ -11,6 +14,7 @@ use crate::rig::Rig;
 cases!(
     a_session_that_was_lost_is_replaced,
     a_statement_that_takes_too_long_is_given_up_and_the_next_is_written,
+    a_server_that_falls_silent_is_given_up_and_the_next_call_has_a_new_session,
     no_more_sessions_are_open_than_the_settings_say_and_they_are_used_again,
     a_commit_is_durable_whatever_the_database_thinks_of_it,
 );
@@ -47,6 +51,36 @@ async fn a_statement_that_takes_too_long_is_given_up_and_the_next_is_written(rig
     holding.rollback().await.unwrap();
     deliver(&sink, &event(1)).await.unwrap();
     assert_eq!(platform.number("SELECT deliveries FROM order_completed_events").await, 1);
+}
+
+async fn a_server_that_falls_silent_is_given_up_and_the_next_call_has_a_new_session(rig: Arc<Rig>) {
+    let platform = rig.platform().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = platform.place();
+    let url = platform.url().replacen(&place, &listener.local_addr().unwrap().to_string(), 1);
+    let (silence, silenced) = oneshot::channel();
+    let (is_silent, fallen_silent) = oneshot::channel();
+    tokio::spawn(async move {
+        // The first connection falls silent when it is told to, with nothing closed; the second works.
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(&place).await.unwrap();
+        tokio::select! {
+            _ = copy_bidirectional(&mut client, &mut server) => {}
+            told = silenced => told.unwrap(),
+        }
+        is_silent.send(()).unwrap();
+        let (mut next, _) = listener.accept().await.unwrap();
+        copy_bidirectional(&mut next, &mut TcpStream::connect(&place).await.unwrap()).await.ok();
+        drop((client, server));
+    });
+    let sink = platform.sink(&[("URL", &url), ("STATEMENT_TIMEOUT", "200ms")]);
+    deliver(&sink, &event(1)).await.unwrap();
+    silence.send(()).unwrap();
+    fallen_silent.await.unwrap();
+    let failure = deliver(&sink, &event(2)).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unavailable);
+    assert_eq!(failure.to_string(), "the database did not answer within 1.2s");
+    deliver(&sink, &event(2)).await.unwrap();
 }
 
 async fn no_more_sessions_are_open_than_the_settings_say_and_they_are_used_again(rig: Arc<Rig>) {
