@@ -1,27 +1,33 @@
 //! # Command line
 //!
-//! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
-//! `data-platform-consumer health` and `status` ask a running service; `data-platform-consumer dead-letters` lists, shows,
-//! discards and replays what could not be delivered.
+//! `data-platform-consumer` serves; `settings` prints what is in force; `health` and `status` ask a running service.
+//! `dead-letters` is for what could not be delivered, `positions` for where the group reads; `sink prepare` creates a table, and
+//! `audit` compares it with the topic.
+
+mod audit;
+mod dead_letters;
+mod sink;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use service_chassis::command_line::{HealthArguments, SettingsArguments, check_health, print_settings};
 use service_chassis::exit;
 use service_chassis::health_check::{self, HealthCheckError};
-use service_chassis::settings::{Loaded, SettingsError};
+use service_chassis::settings::{Loaded, SettingsError, SettingsReport};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
 use tokio::runtime::Runtime;
 use tokio::task::JoinError;
 
-use crate::operator::Stop;
-use crate::operator::dead_letters::{self, DeadLettersCommand, DeadLettersError, Workplace};
+use self::audit::{AuditArguments, PromiseBroken};
+use self::sink::SinkCommand;
+use crate::audit::AuditError;
+use crate::operator::dead_letters::{DeadLettersCommand, DeadLettersError};
 use crate::settings::{self, Settings};
-use crate::sink;
+use crate::sink::postgres::PrepareError;
 use crate::startup::{RunError, Service, StartError};
 use crate::status::Status;
 
@@ -55,6 +61,12 @@ enum Command {
     /// What could not be delivered and was parked
     #[command(subcommand)]
     DeadLetters(Box<DeadLettersCommand>),
+    /// Look after the sink that the settings name
+    #[command(subcommand)]
+    Sink(SinkCommand),
+    /// Compare the topic with the table of the sink "postgres": exit code 0 if the promise was kept, 1 if not. It only
+    /// reads, and disturbs nobody
+    Audit(AuditArguments),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +81,12 @@ enum Failure {
     Health(#[from] HealthCheckError),
     #[error("the runtime cannot be started")]
     Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error("the promise was broken")]
+    PromiseBroken(#[source] PromiseBroken),
     #[error("the service cannot start")]
     Start(#[from] StartError),
     #[error("the service has failed")]
@@ -76,7 +94,7 @@ enum Failure {
     #[error(transparent)]
     DeadLetters(#[from] DeadLettersError),
     #[error("the command broke down")]
-    Broken(#[source] JoinError),
+    BrokeDown(#[source] JoinError),
 }
 
 /// Runs the command that the arguments name. The first argument is the program's own name.
@@ -85,6 +103,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(answer) => return exit::usage(&answer),
     };
+    if let Some(Command::Audit(audit)) = &arguments.command
+        && let Err(answer) = audit.check()
+    {
+        return exit::usage(&answer);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => exit::failure(NAME, &failure),
@@ -99,8 +122,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Health(arguments) => {
             Ok(check_health(arguments, &loaded.settings.management, &loaded.report)?)
         }
-        Command::DeadLetters(command) => dead_letters(*command, loaded),
         Command::Status { json } => show_status(&loaded, json),
+        Command::DeadLetters(command) => dead_letters::run(*command, loaded),
+        Command::Sink(SinkCommand::Prepare) => sink::prepare(&loaded),
+        Command::Audit(arguments) => audit::run(&loaded.settings, &loaded.report, &arguments),
         Command::Serve => serve(&loaded),
     }
 }
@@ -122,10 +147,7 @@ fn serve(loaded: &Loaded<Settings>) -> Result<(), Failure> {
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
-        let service = Service::start(settings).map_err(|error| match error.refused_by_the_client() {
-            Some(cause) => Failure::Settings(settings::refused(report, cause)),
-            None => Failure::Start(error),
-        })?;
+        let service = Service::start(settings).map_err(|error| not_started(error, report))?;
         let stop = async {
             let signal = signals.received().await;
             tracing::info!("{signal} received, stopping");
@@ -142,41 +164,13 @@ fn runtime() -> Result<Runtime, Failure> {
     builder.worker_threads(2).enable_all().build().map_err(Failure::Runtime)
 }
 
-/// It works on a thread that may wait. A signal asks it to end, which it does in a bounded time: what is on its way is not
-/// cut off.
-fn dead_letters(command: DeadLettersCommand, loaded: Loaded<Settings>) -> Result<(), Failure> {
-    let Loaded { settings, report } = loaded;
-    telemetry::init(&settings.log)?;
-    let runtime = runtime()?;
-    let handle = runtime.handle().clone();
-    let stop = Stop::default();
-    let asked = stop.clone();
-    let ended = runtime.block_on(async {
-        let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
-        let mut work = tokio::task::spawn_blocking(move || {
-            let sink = || sink::build(&settings.sink);
-            // Not locked: the sink `log` writes there, too.
-            let mut out = io::stdout();
-            let mut workplace = Workplace { settings: &settings, sink: &sink, out: &mut out, stop };
-            dead_letters::run(&command, &mut workplace, &handle)
-        });
-        let done = tokio::select! {
-            done = &mut work => done,
-            _ = signals.received() => {
-                asked.ask();
-                tokio::select! {
-                    done = &mut work => done,
-                    // Who asks twice does not want to wait.
-                    _ = signals.received() => return Err(Failure::DeadLetters(DeadLettersError::Stopped)),
-                }
-            }
-        };
-        let done = done.map_err(Failure::Broken)?;
-        done.map_err(|error| match error.refused_by_the_client() {
-            Some(cause) => Failure::Settings(settings::refused(&report, cause)),
-            None => Failure::DeadLetters(error),
-        })
-    });
-    runtime.shutdown_background();
-    ended
+/// What the settings are to blame for is told as their fault, by the key.
+fn not_started(error: StartError, report: &SettingsReport) -> Failure {
+    if let Some(cause) = error.refused_by_the_client() {
+        return Failure::Settings(settings::refused(report, cause));
+    }
+    match error {
+        StartError::Sink(refused) => Failure::Settings(settings::refused_sink(report, &refused)),
+        other @ (StartError::Join(_) | StartError::Management(_)) => Failure::Start(other),
+    }
 }

@@ -12,6 +12,8 @@ pub mod consumer_group;
 pub mod delivery;
 pub mod sink;
 
-pub mod health;
+pub mod audit;
 pub mod operator;
+
+pub mod health;
 pub mod status;

@@ -19,7 +19,7 @@ use crate::delivery::RetryPolicy;
 use crate::delivery::blame::BlameRules;
 use crate::delivery::breaker::BreakerRules;
 use crate::delivery::ceiling::CeilingRules;
-use crate::sink::SinkSettings;
+use crate::sink::{self, SinkRefused, SinkSettings};
 
 /// The commented defaults, compiled in.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -123,7 +123,8 @@ pub(crate) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
     if let Some((key, reason)) = broken_rule(settings) {
         return Err(report.reject(&key, reason));
     }
-    let Settings { kafka, delivery, .. } = settings;
+    let Settings { kafka, delivery, sink, .. } = settings;
+    sink::check(sink).map_err(|refused| refused_sink(report, &refused))?;
     consumer_group::check_properties(kafka, delivery).map_err(|cause| refused(report, &cause))
 }
 
@@ -138,6 +139,11 @@ pub(crate) fn refused(report: &SettingsReport, refused: &RefusedByClient) -> Set
             reason: reason.clone(),
         },
     }
+}
+
+/// What a sink cannot work with is a fault in the settings, too.
+pub(crate) fn refused_sink(report: &SettingsReport, refused: &SinkRefused) -> SettingsError {
+    report.reject(&refused.key, refused.reason.clone())
 }
 
 /// A rule: whether it holds, the setting to change where it does not, and why.
@@ -292,6 +298,11 @@ mod tests {
             ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),
             ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
             ("SINK__KIND", "ftp", "sink.kind"),
+            ("SINK__POSTGRES__URL", "mysql://platform", "sink.postgres.url"),
+            ("SINK__POSTGRES__STATEMENT_TIMEOUT", "0s", "sink.postgres.statement_timeout"),
+            ("SINK__HTTP__URL", "ftp://platform", "sink.http.url"),
+            ("SINK__HTTP__BATCH", "0", "sink.http.batch"),
+            ("SINK__HTTP__HEADERS__CONTENT-TYPE", "text/plain", "sink.http.headers.content-type"),
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert!(error.contains(key) && error.contains(name), "{name}: {error}");

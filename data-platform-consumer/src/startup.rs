@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::consumer_group::{self, GroupMember, JoinError, PollThreadEnded, RefusedByClient};
 use crate::health::{COMPONENTS, Health};
 use crate::settings::Settings;
-use crate::sink::{self, Sink};
+use crate::sink::{self, Sink, SinkRefused};
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum StartError {
     /// The member of the group.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The sink.
+    #[error(transparent)]
+    Sink(#[from] SinkRefused),
 }
 
 impl StartError {
@@ -41,7 +44,7 @@ impl StartError {
     pub fn refused_by_the_client(&self) -> Option<&RefusedByClient> {
         match self {
             Self::Join(JoinError::Client(refused)) => Some(refused),
-            Self::Join(JoinError::Thread(_)) | Self::Management(_) => None,
+            Self::Join(JoinError::Thread(_)) | Self::Management(_) | Self::Sink(_) => None,
         }
     }
 }
@@ -67,7 +70,7 @@ pub struct Service {
 impl Service {
     /// With the sink that the settings name. Needs a tokio runtime.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        Self::start_with(settings, sink::build(&settings.sink))
+        Self::start_with(settings, sink::build(&settings.sink)?)
     }
 
     /// With a sink of the caller's.

@@ -1,10 +1,12 @@
 //! # Operator's commands
 //!
-//! What a person does beside the running consumers: [`dead_letters`]. These commands have clients of their own, share
-//! the settings with the service, and end in a bounded time whatever Kafka does.
+//! What a person does beside the running consumers: [`dead_letters`], and what an audit reads. These commands have clients of
+//! their own, are never members of the service's group, share the settings with it, and end in a bounded time whatever Kafka
+//! does.
 
 mod client;
 pub mod dead_letters;
 mod stop;
+pub(crate) mod topic_reader;
 
 pub use stop::Stop;

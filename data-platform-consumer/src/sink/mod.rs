@@ -2,9 +2,12 @@
 //!
 //! The data platform, as seen from here: something that takes one event and says whether it has it. Kinds
 //! are chosen by the setting `sink.kind`; another one is a module beside [`log`], a variant of
-//! [`SinkKind`], and a section of the settings.
+//! [`SinkKind`], and a section of the settings. One that takes several events at once gathers them by [`batching`].
 
+mod batching;
+pub mod http;
 pub mod log;
+pub mod postgres;
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +18,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::delivery::Event;
+use http::{HttpSink, HttpSinkSettings};
 use log::{LogSink, LogSinkSettings};
+use postgres::{PostgresSink, PostgresSinkSettings};
 
 /// A call under way.
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), DeliveryFailure>> + Send + 'a>>;
@@ -96,6 +101,10 @@ impl std::error::Error for DeliveryFailure {}
 pub enum SinkKind {
     /// Prints the event and waits.
     Log,
+    /// Posts the event to a URL.
+    Http,
+    /// Writes the event into a table.
+    Postgres,
 }
 
 /// The settings `[sink]`.
@@ -106,11 +115,39 @@ pub struct SinkSettings {
     pub kind: SinkKind,
     /// What the kind `log` needs.
     pub log: LogSinkSettings,
+    /// What the kind `http` needs.
+    pub http: HttpSinkSettings,
+    /// What the kind `postgres` needs.
+    pub postgres: PostgresSinkSettings,
+}
+
+/// Why there can be no sink with these settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct SinkRefused {
+    /// The setting to change.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl SinkRefused {
+    fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
+}
+
+/// The rules that a sink's settings keep, whether it is in use or not.
+pub(crate) fn check(settings: &SinkSettings) -> Result<(), SinkRefused> {
+    let broken = http::broken_rule(&settings.http).or_else(|| postgres::broken_rule(&settings.postgres));
+    broken.map_or(Ok(()), Err)
 }
 
 /// The sink that the settings ask for.
-pub(crate) fn build(settings: &SinkSettings) -> Arc<dyn Sink> {
-    match settings.kind {
+pub(crate) fn build(settings: &SinkSettings) -> Result<Arc<dyn Sink>, SinkRefused> {
+    Ok(match settings.kind {
         SinkKind::Log => Arc::new(LogSink::new(settings.log.clone())),
-    }
+        SinkKind::Http => Arc::new(HttpSink::new(&settings.http)?),
+        SinkKind::Postgres => Arc::new(PostgresSink::new(&settings.postgres)?),
+    })
 }

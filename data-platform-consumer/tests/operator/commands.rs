@@ -49,7 +49,7 @@ pub(crate) fn dead_letters_as(
     let settings = settings(brokers);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut out = Vec::new();
-    let sink = || platform.sink_of(name);
+    let sink = || Ok(platform.sink_of(name));
     let mut workplace = Workplace { settings: &settings, sink: &sink, out: &mut out, stop: stop.clone() };
     let ended = dead_letters::run(&command, &mut workplace, runtime.handle());
     runtime.shutdown_background();

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use crate::consumer_group::RefusedByClient;
 use crate::operator::Stop;
 use crate::settings::Settings;
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkRefused};
 
 use choice::{Filters, Named};
 use letter::{Letter, Letters};
@@ -133,6 +133,9 @@ pub enum DeadLettersError {
     /// librdkafka does not take the settings.
     #[error(transparent)]
     Client(#[from] RefusedByClient),
+    /// The settings make no sink to replay to.
+    #[error(transparent)]
+    Sink(#[from] SinkRefused),
     /// Nobody answered in time.
     #[error("no answer from Kafka at {servers} within {limit:?} (--wait): {cause}")]
     Silent {
@@ -232,7 +235,7 @@ pub struct Workplace<'a> {
     /// Kafka, the group whose dead letters are meant, and how they are delivered.
     pub settings: &'a Settings,
     /// Where a replay delivers to. Nothing else needs it to be there.
-    pub sink: &'a dyn Fn() -> Arc<dyn Sink>,
+    pub sink: &'a dyn Fn() -> Result<Arc<dyn Sink>, SinkRefused>,
     /// Where the answer goes.
     pub out: &'a mut dyn Write,
     /// When to end early.

@@ -89,7 +89,7 @@ fn calls(
     let settings = workplace.settings;
     let calls = Calls {
         runtime: runtime.clone(),
-        sink: (workplace.sink)(),
+        sink: (workplace.sink)()?,
         resolutions: Arc::new(Resolutions::connect(&settings.kafka, arguments.change.filters.wait)?),
         attempts: Attempts { at_most: arguments.attempts, retry: settings.delivery.retry },
         reports: sender,
