@@ -7,7 +7,8 @@
 //! of them, and none at all for as long as it says.
 //!
 //! It looks at records, not at calls: one record that is tried for ever is one that fails, however quiet the
-//! topic is, and cannot make an outage (`one_record_that_always_fails_is_no_outage`).
+//! topic is, and can neither make an outage (`one_record_that_always_fails_is_no_outage`) nor keep one from ending
+//! (`records_that_always_fail_do_not_keep_it_from_recovering`).
 //!
 //! Pure data: no clock, no sleeping. Time comes in as `now`.
 
@@ -139,6 +140,15 @@ impl Breaker {
             BreakerState::Open => {}
             BreakerState::Recovering if self.allowed == 1 => self.open(now),
             BreakerState::Recovering => self.allowed /= 2,
+        }
+    }
+
+    /// The same, where others were taken since the record failed before. While it recovers that says something of the
+    /// record and nothing of the platform: with few records to take it would else halve more often than it grows.
+    pub(crate) fn failed_beside_others(&mut self, record: RecordId, on_the_wire: usize, now: Instant) {
+        match self.state {
+            BreakerState::Recovering => {}
+            BreakerState::Closed | BreakerState::Open => self.failed(record, true, on_the_wire, now),
         }
     }
 
