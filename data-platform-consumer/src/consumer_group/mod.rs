@@ -27,6 +27,8 @@ mod poll_loop;
 mod positions;
 mod rebalance;
 mod retries;
+#[cfg(test)]
+mod simulation;
 
 use std::io;
 use std::sync::Arc;
