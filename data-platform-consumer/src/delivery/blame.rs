@@ -30,6 +30,7 @@ pub(crate) struct Attempts {
     last_counted: Option<Instant>,
     /// How many records the platform had taken at the last failure.
     taken_then: u64,
+    last_was_beside_others: bool,
 }
 
 impl Attempts {
@@ -44,15 +45,20 @@ impl Attempts {
 
     /// One more has failed. `taken` is how many records the platform has taken so far.
     pub(crate) fn failed(&mut self, taken: u64, platform_is_well: bool, now: Instant) {
-        let others_were_taken = self.failures > 0 && taken > self.taken_then;
+        self.last_was_beside_others = self.failures > 0 && taken > self.taken_then;
         self.failures = self.failures.saturating_add(1);
         self.first_failure.get_or_insert(now);
         self.taken_then = taken;
-        if platform_is_well && others_were_taken {
+        if platform_is_well && self.last_was_beside_others {
             self.counted = self.counted.saturating_add(1);
             self.first_counted.get_or_insert(now);
             self.last_counted = Some(now);
         }
+    }
+
+    /// Whether others were taken between the last failure and the one before.
+    pub(crate) fn last_was_beside_others(&self) -> bool {
+        self.last_was_beside_others
     }
 
     /// Asked after the failure at `now` was noted.

@@ -8,7 +8,7 @@
 //!
 //! It looks at records, not at calls: one record that is tried for ever is one that fails, however quiet the
 //! topic is, and can neither make an outage (`one_record_that_always_fails_is_no_outage`) nor keep one from ending
-//! (`one_record_that_always_fails_does_not_keep_it_from_recovering`).
+//! (`records_that_always_fail_do_not_keep_it_from_recovering`).
 //!
 //! Pure data: no clock, no sleeping. Time comes in as `now`.
 
@@ -135,7 +135,6 @@ impl Breaker {
                 true
             }
             BreakerState::Recovering => {
-                self.note(record, false, failed_before);
                 self.allowed += 1;
                 self.close_when_recovered();
                 false
@@ -157,12 +156,17 @@ impl Breaker {
             // the wait is over.
             BreakerState::Open if on_the_wire == 0 && self.may_start(0, now) => self.open(now),
             BreakerState::Open => {}
-            BreakerState::Recovering if self.fails_again(record) => {}
             BreakerState::Recovering if self.allowed == 1 => self.open(now),
-            BreakerState::Recovering => {
-                self.note(record, true, failed_before);
-                self.allowed /= 2;
-            }
+            BreakerState::Recovering => self.allowed /= 2,
+        }
+    }
+
+    /// The same, where others were taken since the record failed before. While it recovers that says something of the
+    /// record and nothing of the platform: with few records to take it would else halve more often than it grows.
+    pub(crate) fn failed_beside_others(&mut self, record: RecordId, on_the_wire: usize, now: Instant) {
+        match self.state {
+            BreakerState::Recovering => {}
+            BreakerState::Closed | BreakerState::Open => self.failed(record, true, on_the_wire, now),
         }
     }
 
@@ -174,11 +178,6 @@ impl Breaker {
         }
         let wait = retry_after.unwrap_or(self.rules.first_wait).min(self.rules.longest_retry_after);
         self.patience_until = self.patience_until.max(Some(now + wait));
-    }
-
-    /// Whether it failed the last time, too, and that was not long ago.
-    fn fails_again(&self, record: RecordId) -> bool {
-        self.recent.contains(&(record, true))
     }
 
     fn note(&mut self, record: RecordId, failed: bool, failed_before: bool) {

@@ -55,12 +55,13 @@ fn one_record_that_always_fails_is_no_outage() {
 }
 
 #[test]
-fn one_record_that_always_fails_does_not_keep_it_from_recovering() {
+fn records_that_always_fail_do_not_keep_it_from_recovering() {
     let now = Instant::now();
     let mut breaker = after_failures_of(3, now);
     for record in 100..120 {
         breaker.took((1, record), false);
-        breaker.failed((1, 7), true, 0, now);
+        breaker.failed_beside_others((1, 7), 1, now);
+        breaker.failed_beside_others((1, 8), 0, now);
     }
     assert!(breaker.is_closed(), "{breaker:?}");
 }

@@ -64,6 +64,9 @@ impl<R: Clone> Assignments<R> {
             FailureKind::Unavailable if attempts.show_a_fault(&self.rules.blame, now) => {
                 return self.condemn(record, DeadLetterCause::Failing, not_delivered, now);
             }
+            FailureKind::Unavailable if attempts.last_was_beside_others() => {
+                self.breaker.failed_beside_others(id, self.calls_on_the_wire, now);
+            }
             FailureKind::Unavailable | FailureKind::Misconfigured => {
                 self.breaker.failed(id, failed_before, self.calls_on_the_wire, now);
             }

@@ -124,12 +124,16 @@ impl World {
         let begin = Instant::now() + Duration::from_hours(24);
         let mut rules = any_rules(&mut chance);
         let mut topic = Topic::new(&mut chance);
-        let some_fail_for_ever = chance.percent(20);
+        let some_fail_for_ever = chance.percent(5);
         if some_fail_for_ever {
             topic = topic.with_two_that_fail_for_ever();
             // Two of so many are not most of them, and there is room for others until they are given up.
             rules.breaker.records += 4;
             rules.window = 10_000;
+            // Between two tries others are taken, but not half as many as would close the breaker again.
+            rules.retry =
+                RetryPolicy { first_wait: Duration::from_secs(2), longest_wait: Duration::from_secs(4) };
+            rules.in_flight_limit = 100;
         }
         let mut world = Self {
             rules,
@@ -263,7 +267,7 @@ impl World {
         if self.topic.all().any(|(position, record)| is_open(position, record)) || self.records_to_come > 0 {
             self.topic.append_a_sound_one(&mut self.chance);
             (0..self.members.len()).for_each(|member| self.will_read(member));
-            let soon = self.chance.millis(50..500);
+            let soon = self.chance.millis(20..150);
             self.after(soon, Event::Trickles);
         }
     }

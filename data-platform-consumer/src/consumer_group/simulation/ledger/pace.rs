@@ -66,7 +66,8 @@ impl Pace {
             self.asked_for_patience_until = self.asked_for_patience_until.max(Some(now + wait));
             return;
         }
-        let was_a_question = left == 0 && self.held_until.is_none_or(|until| until <= now);
+        // Nothing else can have started before the time was over.
+        let was_a_question = left == 0 && self.leaves_it_alone_until(now) <= now;
         if after == BreakerState::Open && (before != BreakerState::Open || was_a_question) {
             self.failed_questions += 1;
             let doubled = rules.breaker.first_wait * (1 << (self.failed_questions - 1).min(20));

@@ -105,7 +105,8 @@ impl Ledger {
     }
 
     pub(in super::super) fn asks(&mut self, tenure: TenureId, ceiling_reached_at: Option<i64>) {
-        let parking = &mut self.tenures[tenure].parking;
+        let Tenure { parking, is_closed, .. } = &mut self.tenures[tenure];
+        assert!(!*is_closed, "the dead letters are asked for a partition that is handed back");
         assert!(!parking.is_asking, "the dead letters are asked twice at a time");
         assert_eq!(
             ceiling_reached_at, parking.reached_at,
