@@ -1,8 +1,10 @@
 //! # Command line
 //!
 //! `data-platform-consumer` serves; `data-platform-consumer settings` prints what is in force;
-//! `data-platform-consumer health` asks a running service. Commands that an operator uses on positions and dead
-//! letters belong here too.
+//! `data-platform-consumer health` asks a running service; `data-platform-consumer positions` shows and sets where the
+//! group reads on. Commands that an operator uses on dead letters belong here too.
+
+mod positions;
 
 use std::ffi::OsString;
 use std::io;
@@ -16,6 +18,7 @@ use service_chassis::settings::{Loaded, SettingsError};
 use service_chassis::stop::StopSignals;
 use service_chassis::telemetry::{self, TelemetryError};
 
+use self::positions::{PositionsCommand, PositionsFailure};
 use crate::settings::{self, Settings};
 use crate::startup::{RunError, Service, StartError};
 
@@ -31,7 +34,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Subcommand)]
+#[derive(Debug, Clone, Default, Subcommand)]
 enum Command {
     /// Read the topic and deliver, until SIGTERM or Ctrl-C (the default)
     #[default]
@@ -40,6 +43,9 @@ enum Command {
     Settings,
     /// Ask the running service whether it is ready: exit code 0 if it is, 1 if not, 2 for bad settings
     Health(HealthArguments),
+    /// Show and set where the group reads on
+    #[command(subcommand)]
+    Positions(PositionsCommand),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,8 @@ enum Failure {
     Print(#[source] io::Error),
     #[error(transparent)]
     Health(#[from] HealthCheckError),
+    #[error("the positions command failed")]
+    Positions(#[from] PositionsFailure),
     #[error("the runtime cannot be started")]
     Runtime(#[source] io::Error),
     #[error("the service cannot start")]
@@ -75,10 +83,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let source = arguments.settings.source(settings::DEFAULTS, settings::ENVIRONMENT_PREFIX);
     let loaded = settings::load(&source)?;
-    match arguments.command.unwrap_or_default() {
+    match arguments.command.clone().unwrap_or_default() {
         Command::Settings => print_settings(&loaded.report).map_err(Failure::Print),
         Command::Health(arguments) => {
             Ok(check_health(arguments, &loaded.settings.management, &loaded.report)?)
+        }
+        Command::Positions(command) => {
+            telemetry::init(&loaded.settings.log)?;
+            Ok(positions::run(command, &loaded.settings.kafka, &loaded.report)?)
         }
         Command::Serve => serve(&loaded),
     }

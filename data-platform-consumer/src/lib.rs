@@ -13,3 +13,4 @@ pub mod delivery;
 pub mod sink;
 
 pub mod health;
+pub mod operator;
