@@ -6,6 +6,7 @@
 
 mod audit;
 mod dead_letters;
+mod positions;
 mod sink;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinError;
 
 use self::audit::{AuditArguments, PromiseBroken};
+use self::positions::{PositionsCommand, PositionsFailure};
 use self::sink::SinkCommand;
 use crate::audit::AuditError;
 use crate::operator::dead_letters::{DeadLettersCommand, DeadLettersError};
@@ -67,6 +69,9 @@ enum Command {
     /// Compare the topic with the table of the sink "postgres": exit code 0 if the promise was kept, 1 if not. It only
     /// reads, and disturbs nobody
     Audit(AuditArguments),
+    /// Show and set where the group reads on
+    #[command(subcommand)]
+    Positions(PositionsCommand),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,8 @@ enum Failure {
     Print(#[source] io::Error),
     #[error(transparent)]
     Health(#[from] HealthCheckError),
+    #[error("the positions command failed")]
+    Positions(#[from] PositionsFailure),
     #[error("the runtime cannot be started")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
@@ -126,6 +133,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::DeadLetters(command) => dead_letters::run(*command, loaded),
         Command::Sink(SinkCommand::Prepare) => sink::prepare(&loaded),
         Command::Audit(arguments) => audit::run(&loaded.settings, &loaded.report, &arguments),
+        Command::Positions(command) => {
+            telemetry::init(&loaded.settings.log)?;
+            Ok(positions::run(command, &loaded.settings.kafka, &loaded.report)?)
+        }
         Command::Serve => serve(&loaded),
     }
 }

@@ -243,7 +243,8 @@ impl Health {
     pub(crate) fn position_lost(&self, partition: i32, wanted: i64, oldest: i64, end: i64) {
         let topic = &self.topic;
         let detail = format!(
-            "{topic}[{partition}] stopped: offset {wanted} is to be read next, but the broker has {oldest} to {end}"
+            "{topic}[{partition}] stopped: offset {wanted} is to be read next, but the broker has {oldest} to {end}: decide \
+             where it is read on (`data-platform-consumer positions set --lost`), while the consumers are stopped"
         );
         self.alarms.raise(POSITION_LOST, &self.subject(partition), detail);
     }

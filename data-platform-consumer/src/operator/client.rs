@@ -1,16 +1,20 @@
 //! # Clients of operator's commands
 //!
 //! librdkafka set up from the service's own `[kafka]` settings, so that an operator reaches what the service reaches. None of
-//! these clients ever commits a position, joins the service's group, or creates a topic.
+//! these clients ever joins the service's group or creates a topic, and only one that sets positions commits.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::settings::KafkaSettings;
+
+/// One wait for what went wrong meanwhile.
+const TIME_TO_LISTEN: Duration = Duration::from_millis(10);
 
 /// What every client has in common. The properties come first, so that none of them undoes what stands below.
 fn shared(kafka: &KafkaSettings) -> ClientConfig {
@@ -42,8 +46,15 @@ pub(super) fn reading(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
     config
 }
 
+/// A client that speaks in this group's name: it looks its positions up, and may commit.
+pub(super) fn speaking_for(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
+    let mut config = reading(kafka, group_id);
+    config.set("enable.partition.eof", "false").set("auto.offset.reset", "error");
+    config
+}
+
 /// A client that writes, and has given up or knows better after `timeout`.
-pub(super) fn writing(kafka: &KafkaSettings, timeout: std::time::Duration) -> ClientConfig {
+pub(super) fn writing(kafka: &KafkaSettings, timeout: Duration) -> ClientConfig {
     let mut config = shared(kafka);
     // Aliases of what is set below: which of two would count is nobody's promise.
     config.remove("request.required.acks").remove("delivery.timeout.ms");
@@ -76,9 +87,23 @@ impl ClientContext for Ears {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
         // That all brokers are down follows from what was said of each of them, and tells less.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            let reason = reason.split(" (after ").next().unwrap_or(reason);
             *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
 }
 
 impl ConsumerContext for Ears {}
+
+/// The most telling reason for an error that a call of this client ended with.
+pub(super) fn cause_of(consumer: &BaseConsumer<Ears>, error: &KafkaError) -> String {
+    let mut answer = None;
+    while let Some(told) = consumer.poll(TIME_TO_LISTEN) {
+        // What a broker answers about the group comes in a record's place. The client's own errors come there too, but
+        // without their reason, which the ears have.
+        let code = told.err().and_then(|error| error.rdkafka_error_code());
+        answer = code.filter(|code| (*code as i32) > 0).map(|code| code.to_string()).or(answer);
+    }
+    let heard = answer.or_else(|| consumer.context().heard());
+    heard.unwrap_or_else(|| error.rdkafka_error_code().map_or(error.to_string(), |code| code.to_string()))
+}

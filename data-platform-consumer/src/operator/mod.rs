@@ -1,11 +1,12 @@
 //! # Operator's commands
 //!
-//! What a person does beside the running consumers: [`dead_letters`], and what an audit reads. These commands have clients of
+//! What a person decides and no consumer does by itself: [`dead_letters`] and [`positions`]; and what an audit reads. These commands have clients of
 //! their own, are never members of the service's group, share the settings with it, and end in a bounded time whatever Kafka
 //! does.
 
 mod client;
 pub mod dead_letters;
+pub mod positions;
 mod stop;
 pub(crate) mod topic_reader;
 

@@ -16,6 +16,8 @@ pub(crate) const GROUP: &str = "data-platform-consumer";
 /// How long anything may take before the test fails. Nothing waits for it unless it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
+const VERSION_1: &str = "order-completed.v1";
+
 pub(crate) struct Broker {
     pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
@@ -58,18 +60,29 @@ impl Broker {
         self.keyed_order(partition, &order_id.to_string(), order_id);
     }
 
+    /// Many orders, each keyed by its id, in one go: to wait for each ack takes a tenth of a second.
+    pub(crate) fn orders(&self, partition: i32, order_ids: impl IntoIterator<Item = i64>) {
+        for order_id in order_ids {
+            self.send(partition, &order_id.to_string(), order(order_id).as_bytes(), VERSION_1);
+        }
+        self.producer.flush(DEADLINE).unwrap();
+    }
+
     /// One order under any key, so that several can share one.
     pub(crate) fn keyed_order(&self, partition: i32, key: &str, order_id: i64) {
-        let value = format!(r#"{{"occurredAt":"2025-05-29T01:43:46.137371Z","orderId":{order_id}}}"#);
-        self.record(partition, key, value.as_bytes(), "order-completed.v1");
+        self.record(partition, key, order(order_id).as_bytes(), VERSION_1);
     }
 
     /// Any record, acked when this returns.
     pub(crate) fn record(&self, partition: i32, key: &str, value: &[u8], event_type: &str) {
+        self.send(partition, key, value, event_type);
+        self.producer.flush(DEADLINE).unwrap();
+    }
+
+    fn send(&self, partition: i32, key: &str, value: &[u8], event_type: &str) {
         let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(event_type) });
         let record = BaseRecord::to(TOPIC).partition(partition).key(key).payload(value).headers(headers);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
-        self.producer.flush(DEADLINE).unwrap();
     }
 
     pub(crate) fn all_down(&self) {
@@ -161,4 +174,8 @@ impl Broker {
             .create()
             .unwrap()
     }
+}
+
+fn order(order_id: i64) -> String {
+    format!(r#"{{"occurredAt":"2025-05-29T01:43:46.137371Z","orderId":{order_id}}}"#)
 }

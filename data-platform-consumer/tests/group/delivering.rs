@@ -109,7 +109,7 @@ fn calls_longer_than_the_poll_interval_keep_the_membership() {
 #[test]
 fn a_full_window_pauses_intake_and_loses_nothing() {
     let (broker, platform) = (Broker::with_partitions(1), Platform::with(|_| Answer::TakeAtTheGate));
-    (1..=60).for_each(|order| broker.order(0, order));
+    broker.orders(0, 1..=60);
     let small = [("DELIVERY__IN_FLIGHT_LIMIT", "4"), ("DELIVERY__WINDOW", "10")];
     let member = Member::join("only", &broker, &platform, &small);
     let calls = platform.await_calls("as many calls as allowed", |calls| calls.len() >= 4);

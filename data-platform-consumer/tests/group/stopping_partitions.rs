@@ -17,6 +17,7 @@ fn a_position_that_is_gone_stops_its_partition_and_the_others_flow() {
     let (subject, detail) = member.await_alarm(POSITION_LOST);
     assert_eq!(subject, "order-completed[0]");
     assert!(detail.contains("offset 1000") && detail.contains("0 to 1"), "{detail}");
+    assert!(detail.contains("data-platform-consumer positions set --lost"), "{detail}");
     broker.order(1, 11);
     broker.order(2, 12);
     let taken = platform.await_taken("the others", |taken| taken.len() >= 4);

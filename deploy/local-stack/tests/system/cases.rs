@@ -8,6 +8,7 @@ mod command;
 mod consumers;
 mod killed_order_service;
 mod lanes;
+mod positions;
 mod real_kafka;
 mod refusals;
 mod repeats;
@@ -62,7 +63,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 27] = [
+pub(crate) const CASES: [Case; 28] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -119,6 +120,10 @@ pub(crate) const CASES: [Case; 27] = [
     .in_docker(),
     Case::on_scene("a_topic_that_is_deleted_and_later_created_anew_is_written_and_read", |scene| {
         Box::pin(real_kafka::topic_is_created_anew(scene))
+    })
+    .in_docker(),
+    Case::on_scene("a_position_that_retention_took_is_set_once_the_group_is_stopped_and_read_on", |scene| {
+        Box::pin(positions::lost_and_set(scene))
     })
     .in_docker(),
     Case::alone("the_command_ends_with_0_once_every_order_arrived", || Box::pin(command::once())),

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
     TopicResult,
@@ -15,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::heard::{DEADLINE, within};
 
@@ -45,6 +45,24 @@ impl Operator {
 
     pub(crate) async fn delete(&self, topic: &str) {
         done(within("a topic is deleted", self.admin.delete_topics(&[topic], &options())).await);
+    }
+
+    /// As retention does: of each partition only the newest so many records stay. How many are left in all.
+    pub(crate) async fn remove_all_but(&self, topic: &str, partitions: i32, kept: i64) -> i64 {
+        let (mut before, mut left) = (TopicPartitionList::new(), 0);
+        for partition in 0..partitions {
+            let ends = self.admin.inner().fetch_watermarks(topic, partition, DEADLINE);
+            let (oldest, end) = ends.expect("the broker answers");
+            let new_oldest = oldest.max(end - kept);
+            let offset = Offset::Offset(new_oldest);
+            before.add_partition_offset(topic, partition, offset).expect("an offset");
+            left += end - new_oldest;
+        }
+        let removed = within("records are removed", self.admin.delete_records(&before, &options())).await;
+        for partition in removed.expect("an answer").elements() {
+            partition.error().expect("the records are removed");
+        }
+        left
     }
 
     /// Returns once the topic has so many partitions and each has a leader.

@@ -128,13 +128,15 @@ impl Scene {
 
     /// Runs `order-service topics`: how it ended, and everything that it said.
     pub(crate) async fn topics_command(&self, settings: &[(&'static str, &str)]) -> (ExitStatus, String) {
-        let (process, heard) =
-            self.start("topics", Service::OrderService, &["topics"], self.shared(), settings);
-        // It never listens: told at the end of its output, so that everything was heard.
-        let listening = within("the command says all", process.listening()).await;
-        assert!(listening.is_err(), "a command listens nowhere: {listening:?}");
-        let status = within("the command ends", process.exited()).await;
-        (status, heard.messages().join("\n"))
+        ended(self.start("topics", Service::OrderService, &["topics"], self.shared(), settings)).await
+    }
+
+    /// Runs `data-platform-consumer positions` for this case's group: how it ended, and everything that it said.
+    pub(crate) async fn positions_command(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let mut given = self.shared();
+        given.push(("KAFKA__GROUP_ID", self.group()));
+        let arguments = [&["positions"], arguments].concat();
+        ended(self.start("positions", Service::DataPlatformConsumer, &arguments, given, &[])).await
     }
 
     /// Starts a consumer of this case's group; it may not have joined yet.
@@ -233,6 +235,14 @@ impl Scene {
         };
         within("the outbox is empty", emptied).await;
     }
+}
+
+async fn ended((process, heard): (ServiceProcess, Heard)) -> (ExitStatus, String) {
+    // A command never listens: told at the end of its output, so that everything was heard.
+    let listening = within("the command says all", process.listening()).await;
+    assert!(listening.is_err(), "a command listens nowhere: {listening:?}");
+    let status = within("the command ends", process.exited()).await;
+    (status, heard.messages().join("\n"))
 }
 
 impl Drop for Scene {
