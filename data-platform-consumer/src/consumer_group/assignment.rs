@@ -82,7 +82,8 @@ pub(super) struct Assignment<R> {
     /// The oldest unfinished record, and since when it is that.
     oldest: Option<(i64, Instant)>,
     at_fault: BTreeMap<i64, AtFault>,
-    window_is_full: bool,
+    /// The window was full when it was so large, and is not empty enough yet.
+    full_at: Option<u64>,
     /// What the client was told last.
     paused: bool,
     commit_sent: Option<Commit>,
@@ -106,7 +107,7 @@ impl<R> Assignment<R> {
             movements: 1,
             oldest: None,
             at_fault: BTreeMap::new(),
-            window_is_full: false,
+            full_at: None,
             paused: false,
             commit_sent: None,
             is_marked,
@@ -134,14 +135,28 @@ impl<R> Assignment<R> {
         if self.intake != Intake::Open {
             return None;
         }
-        let span = self.tracker.span();
-        self.window_is_full = if self.window_is_full { span > window / 2 } else { span >= window };
-        let pause = self.window_is_full
+        let (span, limit) = (self.tracker.span(), self.limit(window));
+        self.full_at = match self.full_at {
+            Some(full_at) if span > window / 2 && (limit <= full_at || span >= limit) => Some(full_at),
+            Some(_) | None if span >= limit => Some(limit),
+            Some(_) | None => None,
+        };
+        let pause = self.full_at.is_some()
             || self.ceiling.reached_at().is_some()
             || (platform_is_away && self.queues.has_ready());
         let news = pause != self.paused;
         self.paused = pause;
         news.then_some(pause)
+    }
+
+    /// How far the partition may run ahead. Where the record that holds its position back has failed, it may go a little
+    /// further for each failure: only with others taken in between can it be told that the record is at fault, and a full
+    /// window would let none in. At most twice the window in all.
+    fn limit(&self, window: u64) -> u64 {
+        let oldest = self.tracker.oldest_unfinished().and_then(|offset| self.in_work.get(&offset));
+        let failures = oldest.map_or(0, |in_work| u64::from(in_work.attempts.failures()));
+        let step = (window / 100).max(1);
+        window.saturating_add(step.saturating_mul(failures).min(window))
     }
 
     /// It becomes a dead letter, as soon as the ceiling lets it.

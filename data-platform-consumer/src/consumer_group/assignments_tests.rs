@@ -184,6 +184,33 @@ fn a_full_window_pauses_the_partition_until_half_of_it_is_finished() {
 }
 
 #[test]
+fn a_record_that_fails_in_front_of_a_full_window_lets_others_in_and_is_given_up() {
+    let mut now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    let mut next = 0;
+    let mut paused = false;
+    // It would take in whatever the client is not told to pause.
+    for _ in 0..100 {
+        let changes = assignments.intake_changes();
+        paused = (paused || !changes.pause.is_empty()) && changes.resume.is_empty();
+        while !paused && next < 1_000 {
+            assignments.take_in(0, next, None, "");
+            next += 1;
+            paused = !assignments.intake_changes().pause.is_empty();
+        }
+        while let Some(call) = assignments.start_next(now) {
+            let answer = if call.offset == 0 { failed(&call) } else { report(&call, Ok(())) };
+            if let Reported::AtFault { .. } = assignments.reported(answer, now) {
+                assert!(next < 4 * 2 + 2, "{next} records were taken in, at a window of 4");
+                return;
+            }
+        }
+        now = assignments.next_due(now).unwrap();
+    }
+    panic!("it is never given up, and nothing comes in any more");
+}
+
+#[test]
 fn partitions_take_turns() {
     let now = Instant::now();
     let mut assignments = assigned(&[0, 1]);
