@@ -45,7 +45,7 @@ pub struct Status {
 pub struct PartitionStatus {
     /// Its number.
     pub partition: i32,
-    /// Up to here all is finished; nothing before the first record of this assignment is.
+    /// Up to here all is finished; not known of a partition that was begun at its beginning before its first record is.
     pub committable: Option<i64>,
     /// The next record to read, as far as one was read.
     pub next_read: Option<i64>,

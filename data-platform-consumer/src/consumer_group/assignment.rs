@@ -304,7 +304,7 @@ impl<R> Assignment<R> {
         };
         let status = PartitionStatus {
             partition: 0,
-            committable,
+            committable: committable.or(started_at),
             next_read: self.next_read,
             end,
             lag,
