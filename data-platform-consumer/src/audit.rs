@@ -18,26 +18,25 @@
 pub mod comparison;
 pub mod report;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared_messages::dead_letter::{
+    DeadLetter, OriginalRecord, Resolution, ResolutionOutcome, is_resolution,
+};
 use shared_messages::topics::dead_letter_topic;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::delivery::{Event, Record};
+use crate::delivery::{Event, Record, RecordPosition};
 use crate::operator::topic_reader::{Ends, ReadError, TopicReader};
 use crate::settings::{KafkaSettings, Settings};
 use crate::sink::postgres::{self, AuditedRowsError};
 use comparison::{Comparison, Partition, Place, Window};
 use report::Report;
 
-/// The clocks of publishers and of the brokers may differ by as much.
-const CLOCKS: Duration = Duration::from_mins(10);
-
-// Of a dead letter, as spring-kafka writes them: 4 and 8 bytes, the most significant first.
-const ORIGINAL_TOPIC: &str = "kafka_dlt-original-topic";
-const ORIGINAL_PARTITION: &str = "kafka_dlt-original-partition";
-const ORIGINAL_OFFSET: &str = "kafka_dlt-original-offset";
+/// A publisher's time and Kafka's may differ by as much: a time without a zone is read as UTC, and zones lie up to 14 hours apart.
+const CLOCKS: Duration = Duration::from_hours(15);
 
 /// What is audited, and how.
 #[derive(Debug, Clone, Copy)]
@@ -88,12 +87,12 @@ fn look_at_kafka(kafka: &KafkaSettings, plan: Plan) -> Result<Comparison, ReadEr
     // A dead letter is written after its record.
     let dead_letters = TopicReader::connect(kafka, &dead_letter_topic(&kafka.topic), plan.kafka_timeout)?;
     if let Some(ends) = dead_letters.ends_if_there()? {
+        let mut places = HashMap::new();
         dead_letters.read(since, &ends, |record| {
-            if let Some(place) = original_place(&record, &kafka.topic) {
-                comparison.parked(place);
-            }
+            fold(&record, kafka, &mut places);
             true
         })?;
+        places.into_values().for_each(|place| comparison.parked(place));
     }
     let mut records = 0;
     reader.read(since, &ends, |record| {
@@ -124,11 +123,22 @@ fn tell(comparison: &mut Comparison, record: Record, window: Window) {
     }
 }
 
-/// Where the record of a dead letter stands in this topic.
-fn original_place(record: &Record, topic: &str) -> Option<Place> {
-    let header = |wanted: &str| record.headers().filter(|(name, _)| *name == wanted).last()?.1;
-    let partition = i32::from_be_bytes(header(ORIGINAL_PARTITION)?.try_into().ok()?);
-    let offset = i64::from_be_bytes(header(ORIGINAL_OFFSET)?.try_into().ok()?);
-    let of_this_topic = header(ORIGINAL_TOPIC).is_none_or(|name| name == topic.as_bytes());
-    of_this_topic.then_some(Place { partition, offset })
+/// Takes note of a dead letter of this group, by where it lies, and of one that was replayed: that is in the table, or missing.
+/// One that was discarded stays.
+fn fold(record: &Record, kafka: &KafkaSettings, places: &mut HashMap<Place, Place>) {
+    let RecordPosition { partition, offset, .. } = *record.position();
+    if is_resolution(record.value(), record.headers()) {
+        if let Ok(Resolution { outcome: ResolutionOutcome::Replayed, resolved_offset, .. }) =
+            Resolution::from_pairs(record.headers())
+        {
+            places.remove(&Place { partition, offset: resolved_offset });
+        }
+        return;
+    }
+    let Ok(dead_letter) = DeadLetter::from_pairs(record.headers()) else { return };
+    let is_ours = dead_letter.consumer_group.is_none_or(|group| group == kafka.group_id);
+    if is_ours && dead_letter.original.topic == kafka.topic {
+        let OriginalRecord { partition: of, offset: at, .. } = dead_letter.original;
+        places.insert(Place { partition, offset }, Place { partition: of, offset: at });
+    }
 }

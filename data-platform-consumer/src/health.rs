@@ -131,6 +131,11 @@ impl Health {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).connected
     }
 
+    /// Whether it is a member, be it one that owns nothing.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).owned.is_some()
+    }
+
     /// How often partitions were taken away without being handed back.
     pub fn assignments_lost(&self) -> u64 {
         self.assignments_lost.get()

@@ -229,8 +229,9 @@ impl DeadLetter {
         pairs
     }
 
-    /// Reads a dead letter's headers, whether we wrote it or Spring did. Only where the record lay must be told. Of
-    /// a header that is there twice the last one counts, as a dead letter of a dead letter may have both.
+    /// Reads a dead letter's headers, whether we wrote it or Spring did. Only where the record lay, and whose it is, must be
+    /// told rightly: what else is not what it says, such as a cause of a later version, counts as not told. Of a header that
+    /// is there twice the last one counts, as a dead letter of a dead letter may have both.
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Result<ReceivedDeadLetter, DeadLetterError> {
@@ -246,20 +247,15 @@ impl DeadLetter {
         Ok(ReceivedDeadLetter {
             original,
             consumer_group: headers.text(ORIGINAL_CONSUMER_GROUP)?.map(str::to_owned),
-            cause: headers.text(CAUSE)?.map(|text| cause_of(CAUSE, text)).transpose()?,
-            exception: headers.text(EXCEPTION_FQCN)?.map(str::to_owned),
+            cause: headers.text(CAUSE).ok().flatten().and_then(DeadLetterCause::from_text),
+            exception: headers.text(EXCEPTION_FQCN).ok().flatten().map(str::to_owned),
             // Java writes an exception's words as it likes; what is no text is better shown than refused.
             message: headers.raw(EXCEPTION_MESSAGE).map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
-            attempts: headers.parsed(ATTEMPTS, str::parse)?,
-            failing_since: headers.parsed(FAILING_SINCE, OccurredAt::parse)?,
-            parked_at: headers.parsed(PARKED_AT, OccurredAt::parse)?,
+            attempts: headers.parsed(ATTEMPTS, str::parse).unwrap_or_default(),
+            failing_since: headers.parsed(FAILING_SINCE, OccurredAt::parse).unwrap_or_default(),
+            parked_at: headers.parsed(PARKED_AT, OccurredAt::parse).unwrap_or_default(),
         })
     }
-}
-
-fn cause_of(name: &'static str, text: &str) -> Result<DeadLetterCause, DeadLetterError> {
-    let cause = || format!("unknown cause `{}`", text.chars().take(100).collect::<String>());
-    DeadLetterCause::from_text(text).ok_or_else(|| DeadLetterError::Invalid { name, cause: cause() })
 }
 
 /// The text, or its beginning and a sign that it was cut.

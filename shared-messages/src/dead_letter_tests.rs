@@ -125,20 +125,37 @@ fn what_does_not_tell_where_the_record_lay_is_no_dead_letter() {
 
 #[test]
 fn a_header_that_is_not_what_it_says_is_named() {
-    let wrong: [(&str, &[u8]); 7] = [
+    let wrong: [(&str, &[u8]); 4] = [
         (ORIGINAL_TOPIC, b"\xff"),
         (ORIGINAL_PARTITION, b"2"),
         (ORIGINAL_OFFSET, b"4711"),
         (ORIGINAL_TIMESTAMP, b""),
-        (CAUSE, b"bored"),
-        (ATTEMPTS, b"-1"),
-        (PARKED_AT, b"now"),
     ];
     for (name, value) in wrong {
         let written = letter().to_pairs();
         let error = DeadLetter::from_pairs(pairs(&written).chain([(name, Some(value))])).unwrap_err();
         assert!(matches!(&error, DeadLetterError::Invalid { name: named, .. } if *named == name), "{error}");
     }
+}
+
+#[test]
+fn what_a_later_version_may_say_otherwise_hides_nothing_else() {
+    let other: [(&str, Option<&[u8]>); 4] = [
+        (CAUSE, Some(b"bored")),
+        (ATTEMPTS, Some(b"-1")),
+        (PARKED_AT, Some(b"now")),
+        (FAILING_SINCE, Some(b"\xff")),
+    ];
+    let written = letter().to_pairs();
+    let received = DeadLetter::from_pairs(pairs(&written).chain(other)).unwrap();
+    assert_eq!(
+        (&received.original, received.consumer_group),
+        (&letter().original, Some(letter().consumer_group))
+    );
+    assert_eq!(
+        (received.cause, received.attempts, received.parked_at, received.failing_since),
+        (None, None, None, None)
+    );
 }
 
 #[test]

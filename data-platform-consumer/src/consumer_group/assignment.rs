@@ -104,7 +104,7 @@ impl<R> Assignment<R> {
             intake: Intake::Open,
             next_read: None,
             ceiling,
-            movements: 1,
+            movements: 0,
             oldest: None,
             at_fault: BTreeMap::new(),
             full_at: None,
@@ -149,14 +149,15 @@ impl<R> Assignment<R> {
         news.then_some(pause)
     }
 
-    /// How far the partition may run ahead. Where the record that holds its position back has failed, it may go a little
-    /// further for each failure: only with others taken in between can it be told that the record is at fault, and a full
-    /// window would let none in. At most twice the window in all.
+    /// How far the partition may run ahead. Where the record that holds its position back has failed while the platform was
+    /// well, it may go a little further for each such failure: only with others taken in between can it be told that the
+    /// record is at fault, and a full window would let none in. Bounded, so that memory is.
     fn limit(&self, window: u64) -> u64 {
+        const MOST_WINDOWS_MORE: u64 = 4;
         let oldest = self.tracker.oldest_unfinished().and_then(|offset| self.in_work.get(&offset));
-        let failures = oldest.map_or(0, |in_work| u64::from(in_work.attempts.failures()));
+        let failures = oldest.map_or(0, |in_work| u64::from(in_work.attempts.failures_while_well()));
         let step = (window / 100).max(1);
-        window.saturating_add(step.saturating_mul(failures).min(window))
+        window.saturating_add(step.saturating_mul(failures).min(window.saturating_mul(MOST_WINDOWS_MORE)))
     }
 
     /// It becomes a dead letter, as soon as the ceiling lets it.
@@ -271,6 +272,10 @@ impl<R> Assignment<R> {
         self.movements += 1;
     }
 
+    pub(super) fn is_paused_already(&mut self) {
+        self.paused = true;
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
@@ -279,7 +284,7 @@ impl<R> Assignment<R> {
     pub(super) fn look(
         &mut self,
         end: Option<i64>,
-        platform_is_away: bool,
+        waits: bool,
         now: Instant,
     ) -> (PartitionStatus, Movement) {
         let oldest = self.tracker.oldest_unfinished();
@@ -321,9 +326,7 @@ impl<R> Assignment<R> {
         let movement = Movement {
             moved: std::mem::take(&mut self.movements) > 0,
             has_work: unread || status.unfinished > 0,
-            waits_on_purpose: platform_is_away
-                || intake == IntakeStatus::AtCeiling
-                || intake == IntakeStatus::Closed,
+            waits_on_purpose: waits || intake == IntakeStatus::AtCeiling || intake == IntakeStatus::Closed,
         };
         (status, movement)
     }

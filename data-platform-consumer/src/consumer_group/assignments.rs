@@ -100,6 +100,13 @@ impl<R: Clone> Assignments<R> {
         self.owned.insert(partition, assignment);
     }
 
+    /// The client was told to pause the partition in an earlier assignment, and still does.
+    pub(crate) fn is_paused_already(&mut self, partition: i32) {
+        if let Some(assignment) = self.owned.get_mut(&partition) {
+            assignment.is_paused_already();
+        }
+    }
+
     /// Nothing more of this partition starts or is tried again; what is on the wire may end.
     pub(crate) fn close(&mut self, partition: i32) {
         let Some(assignment) = self.owned.get_mut(&partition) else { return };
@@ -260,12 +267,18 @@ impl<R: Clone> Assignments<R> {
     }
 
     /// How all of it stands, given what the brokers have, and what each partition did since the last look.
-    pub(crate) fn look(&mut self, ends: &BTreeMap<i32, i64>, now: Instant) -> (Status, Vec<(i32, Movement)>) {
+    pub(crate) fn look(
+        &mut self,
+        ends: &BTreeMap<i32, i64>,
+        kafka_is_away: bool,
+        now: Instant,
+    ) -> (Status, Vec<(i32, Movement)>) {
         let held = self.breaker.held_until().filter(|held| *held > now);
         let platform_is_away = held.is_some() || self.breaker.state() == BreakerState::Open;
         let (mut partitions, mut movements) = (Vec::new(), Vec::new());
         for (partition, assignment) in &mut self.owned {
-            let (status, movement) = assignment.look(ends.get(partition).copied(), platform_is_away, now);
+            let waits = platform_is_away || kafka_is_away;
+            let (status, movement) = assignment.look(ends.get(partition).copied(), waits, now);
             let waiting_for_retry = self.retries.of(*partition);
             partitions.push(PartitionStatus { partition: *partition, waiting_for_retry, ..status });
             movements.push((*partition, movement));

@@ -3,6 +3,7 @@
 //! Everything that one member knows: its assignments, its mailbox, and whether it is stopping. Only the poll
 //! thread touches it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub(crate) struct Group {
     pub(super) calls: Calls,
     /// Empty but while calls are started.
     to_start: Vec<Call>,
+    /// What this client was told to pause. It stays so over revocation and assignment.
+    pub(super) paused: BTreeSet<i32>,
     pub(super) dead_letters: DeadLetters,
     commits: OffsetCommits,
     /// Set by the stop signal: until when calls on the wire may end.
@@ -94,17 +97,23 @@ impl Group {
             signals,
             calls,
             to_start: Vec::new(),
+            paused: BTreeSet::new(),
             dead_letters,
             health,
         }
     }
 
-    /// Waits for a signal, for something to be due, or for `longest`; then takes every signal there is.
+    /// Waits for a signal, for something to be due, or for `longest`; then takes every signal there is. For whoever sees
+    /// to what is due afterwards.
     pub(crate) fn await_signals(&mut self, longest: Duration) {
         let now = Instant::now();
         let due = self.assignments.next_due(now);
-        let wait = due.map_or(longest, |at| at.saturating_duration_since(now).min(longest));
-        match self.signals.recv_timeout(wait) {
+        self.await_only_signals(due.map_or(longest, |at| at.saturating_duration_since(now).min(longest)));
+    }
+
+    /// Waits for a signal, or for `longest`; then takes every signal there is.
+    pub(crate) fn await_only_signals(&mut self, longest: Duration) {
+        match self.signals.recv_timeout(longest) {
             Ok(signal) => self.apply(signal),
             Err(RecvTimeoutError::Timeout) => return,
             // The poll thread itself holds a sender: this cannot be while it runs.
@@ -222,7 +231,14 @@ impl Group {
         }
         let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
         match result {
-            Ok(()) => tracing::debug!(?partitions, paused, "intake steered"),
+            Ok(()) => {
+                tracing::debug!(?partitions, paused, "intake steered");
+                if paused {
+                    self.paused.extend(partitions);
+                } else {
+                    self.paused.retain(|partition| !partitions.contains(partition));
+                }
+            }
             Err(error) => {
                 tracing::error!(?partitions, "cannot pause or resume, so the client is replaced: {error}");
                 self.client_is_broken = true;
@@ -237,7 +253,18 @@ impl Group {
     /// Waits for the commit under way, and for a look-up, which hold on to the client.
     pub(crate) fn await_commit(&mut self) {
         while self.commits.is_under_way() || self.overseer.is_looking_up() {
-            self.await_signals(LONGEST_WAIT_FOR_SIGNALS);
+            self.await_only_signals(LONGEST_WAIT_FOR_SIGNALS);
+        }
+    }
+
+    /// The same, but not for longer than until then: its answer must not come behind that of a later one.
+    pub(super) fn await_commit_until(&mut self, deadline: Instant) {
+        while self.commits.is_under_way() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.await_only_signals(left);
         }
     }
 
@@ -356,6 +383,9 @@ impl Group {
         }
         self.client_is_broken = false;
         self.client_knew_the_topic = false;
+        self.paused.clear();
+        self.overseer.forget_ends();
+        self.health.delivery.nothing_owned();
         self.examination = None;
         self.health.client_replaced();
     }

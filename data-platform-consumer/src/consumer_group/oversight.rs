@@ -46,6 +46,15 @@ impl Overseer {
         }
     }
 
+    /// A topic of the same name can be another one by the next client.
+    pub(super) fn forget_ends(&mut self) {
+        self.ends.clear();
+    }
+
+    pub(super) fn forget_end(&mut self, partition: i32) {
+        self.ends.remove(&partition);
+    }
+
     pub(super) fn is_looking_up(&self) -> bool {
         self.looks_up
     }
@@ -71,16 +80,18 @@ impl Group {
             return;
         }
         self.overseer.next = now + INTERVAL;
-        let (status, movements) = self.assignments.look(&self.overseer.ends, now);
+        let is_connected = self.health.is_connected();
+        let (status, movements) = self.assignments.look(&self.overseer.ends, !is_connected, now);
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
         self.health.board.write(Status { group_id, topic, ..status });
-        let is_moving = movements.iter().any(|(_, movement)| movement.moved || !movement.has_work);
+        let all_move = self.health.has_joined()
+            && movements.iter().all(|(_, movement)| movement.moved || !movement.has_work);
         let stalled = self.overseer.watchdog.look(movements, now);
         if stalled.is_empty() {
-            if is_moving {
+            if all_move {
                 self.health.delivery.moving();
             }
-        } else if self.health.is_connected() {
+        } else {
             self.health.delivery.stalled(&stalled, self.overseer.patience);
             self.client_is_broken = true;
             self.rest = Some(REST);

@@ -43,14 +43,17 @@ impl Group {
         partition: i32,
         seen: &Result<RecentDeadLetters, String>,
     ) {
-        let resumed =
+        let seen_of_ours =
             self.assignments.ceiling_seen(assignment, partition, seen.as_ref().ok(), Instant::now());
+        let Some(resumed) = seen_of_ours else { return };
         match seen {
-            Ok(_) if resumed => {
-                tracing::info!(kafka.partition = partition, "an operator lets parking go on");
-                self.health.delivery.ceiling_lifted(partition);
+            Ok(_) => {
+                self.health.delivery.dead_letters_readable(partition);
+                if resumed {
+                    tracing::info!(kafka.partition = partition, "an operator lets parking go on");
+                    self.health.delivery.ceiling_lifted(partition);
+                }
             }
-            Ok(_) => {}
             Err(cause) => {
                 let topic = self.kafka.dead_letter_topic();
                 let cause = format!("the topic {topic} cannot be read: {cause}");

@@ -93,7 +93,7 @@ fn wait_for_next_client(context: &GroupContext, wait: Duration) {
     group.forget_assignments();
     let deadline = Instant::now() + wait;
     while Instant::now() < deadline && !group.is_stopping() {
-        group.await_signals(deadline.saturating_duration_since(Instant::now()));
+        group.await_only_signals(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -186,7 +186,7 @@ impl Member {
                 );
                 break;
             }
-            group.await_signals(LONGEST_SLEEP);
+            group.await_only_signals(LONGEST_SLEEP);
         }
         self.close();
         tracing::info!("left the group");
@@ -215,7 +215,7 @@ impl Member {
                 );
                 break;
             }
-            group.await_signals(SHORT_SLEEP);
+            group.await_only_signals(SHORT_SLEEP);
         }
         drop(self.consumer);
     }

@@ -160,6 +160,9 @@ impl Group {
         for Start { partition, position, ceiling_reached_at } in &starts {
             explicit.add_partition_offset(&self.kafka.topic, *partition, position.to_offset())?;
             self.assignments.assign(*partition, *position, *ceiling_reached_at, now);
+            if self.paused.contains(partition) {
+                self.assignments.is_paused_already(*partition);
+            }
             log_start(&self.kafka.topic, *partition, *position);
             if ceiling_reached_at.is_some() {
                 self.ceiling_reached(*partition);
@@ -192,13 +195,19 @@ impl Group {
             self.assignments.close(*partition);
         }
         if !lost {
-            self.await_calls(&numbers, self.drain_deadline(Instant::now()));
+            let deadline = self.drain_deadline(Instant::now());
+            self.await_calls(&numbers, deadline);
+            self.await_commit_until(deadline);
             let committable = self.assignments.committable(&numbers);
             offset_commits::send_and_wait(consumer, &self.kafka.topic, &committable, &self.health);
         }
         for partition in &numbers {
             self.assignments.revoke(*partition);
             self.health.partition_gone(*partition);
+            self.overseer.forget_end(*partition);
+        }
+        if self.assignments.partitions().is_empty() {
+            self.health.delivery.nothing_owned();
         }
         let topic = &self.kafka.topic;
         if lost {

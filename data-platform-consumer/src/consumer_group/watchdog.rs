@@ -24,11 +24,15 @@ pub(crate) struct Movement {
 pub(crate) struct Watchdog {
     patience: Duration,
     still_since: BTreeMap<i32, Instant>,
+    looked_at: Option<Instant>,
 }
+
+/// Between two looks so far apart this process itself stood still, which says nothing of its work.
+const LOOKS_TOO_FAR_APART: Duration = Duration::from_secs(10);
 
 impl Watchdog {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, still_since: BTreeMap::new() }
+        Self { patience, still_since: BTreeMap::new(), looked_at: None }
     }
 
     /// Which partitions have stood still for too long.
@@ -37,7 +41,11 @@ impl Watchdog {
         partitions: impl IntoIterator<Item = (i32, Movement)>,
         now: Instant,
     ) -> Vec<i32> {
-        let before = std::mem::take(&mut self.still_since);
+        let mut before = std::mem::take(&mut self.still_since);
+        let last = self.looked_at.replace(now);
+        if last.is_some_and(|last| now.saturating_duration_since(last) > LOOKS_TOO_FAR_APART) {
+            before.clear();
+        }
         for (partition, Movement { moved, has_work, waits_on_purpose }) in partitions {
             if has_work && !moved && !waits_on_purpose {
                 self.still_since.insert(partition, before.get(&partition).copied().unwrap_or(now));
@@ -70,6 +78,15 @@ mod tests {
         assert_eq!(watchdog.look([(2, STILL)], at(11)), Vec::<i32>::new(), "one that is gone is forgotten");
         assert_eq!(watchdog.look([(1, STILL), (2, STILL)], at(20)), Vec::<i32>::new());
         assert_eq!(watchdog.look([(1, STILL), (2, STILL)], at(21)), [2]);
+    }
+
+    #[test]
+    fn a_process_that_was_frozen_has_not_stalled() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(Duration::from_secs(30));
+        assert_eq!(watchdog.look([(1, STILL)], start), Vec::<i32>::new());
+        let much_later = start + Duration::from_hours(1);
+        assert_eq!(watchdog.look([(1, STILL)], much_later), Vec::<i32>::new());
     }
 
     #[test]

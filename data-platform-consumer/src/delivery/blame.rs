@@ -25,6 +25,9 @@ pub struct BlameRules {
 pub(crate) struct Attempts {
     failures: u32,
     first_failure: Option<Instant>,
+    /// Those while the platform was well.
+    while_well: u32,
+    /// Those of them with others taken since the one before.
     counted: u32,
     first_counted: Option<Instant>,
     last_counted: Option<Instant>,
@@ -39,6 +42,11 @@ impl Attempts {
         self.failures
     }
 
+    /// How many of them came while the platform was well.
+    pub(crate) fn failures_while_well(&self) -> u32 {
+        self.while_well
+    }
+
     pub(crate) fn first_failure(&self) -> Option<Instant> {
         self.first_failure
     }
@@ -49,6 +57,7 @@ impl Attempts {
         self.failures = self.failures.saturating_add(1);
         self.first_failure.get_or_insert(now);
         self.taken_then = taken;
+        self.while_well = self.while_well.saturating_add(u32::from(platform_is_well));
         if platform_is_well && self.last_was_beside_others {
             self.counted = self.counted.saturating_add(1);
             self.first_counted.get_or_insert(now);

@@ -101,6 +101,7 @@ impl Breaker {
         self.allowed
     }
 
+    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.state == BreakerState::Closed
     }

@@ -119,7 +119,8 @@ impl Ceiling {
     pub(crate) fn seen(&mut self, recent: &RecentDeadLetters, now: Instant) {
         self.end = self.end.max(recent.end);
         if let Some(reached_at) = self.reached_at
-            && recent.resumed_at.is_none_or(|resumed_at| resumed_at < reached_at)
+            // Behind a topic that was created anew even an old word is a new one.
+            && recent.resumed_at.is_none_or(|resumed_at| resumed_at < reached_at && recent.end >= reached_at)
         {
             self.knowledge = Knowledge::AskAt(now + ASK_AGAIN_AFTER);
             return;

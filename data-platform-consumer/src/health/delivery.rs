@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
+use shared_messages::dead_letter::DeadLetterCause;
 
 use crate::consumer_group::Reported;
 use crate::delivery::breaker::BreakerState;
@@ -121,7 +122,9 @@ impl DeliveryHealth {
                     self.alarms.raise(SINK_MISCONFIGURED, "", detail);
                 }
             }
-            Reported::Delivered => self.alarms.clear(SINK_MISCONFIGURED, ""),
+            Reported::Delivered | Reported::AtFault { cause: DeadLetterCause::Rejected, .. } => {
+                self.alarms.clear(SINK_MISCONFIGURED, "");
+            }
             Reported::AtFault { .. } | Reported::LeftToTheNextOwner | Reported::Late => {}
         }
     }
@@ -134,14 +137,22 @@ impl DeliveryHealth {
                 not_delivered.fault
             );
             self.alarms.raise(PLATFORM_UNAVAILABLE, "", detail);
-        } else if breaker == BreakerState::Closed && self.breaker_is_open.get() == 1 {
+        } else if !is_open && self.breaker_is_open.get() == 1 {
             self.alarms.clear(PLATFORM_UNAVAILABLE, "");
         }
-        if is_open {
-            self.breaker_is_open.set(1);
-        } else if breaker == BreakerState::Closed {
-            self.breaker_is_open.set(0);
-        }
+        self.breaker_is_open.set(i64::from(is_open));
+    }
+
+    /// What the platform does is seen by those who own something.
+    pub(crate) fn nothing_owned(&self) {
+        self.alarms.clear(PLATFORM_UNAVAILABLE, "");
+        self.alarms.clear(SINK_MISCONFIGURED, "");
+        self.breaker_is_open.set(0);
+    }
+
+    /// What stands there can be read at least; a write that fails raises its alarm again.
+    pub(crate) fn dead_letters_readable(&self, partition: i32) {
+        self.alarms.clear(DEAD_LETTERS_UNWRITABLE, &self.subject(partition));
     }
 
     pub(crate) fn parked(&self, partition: i32) {
@@ -182,7 +193,9 @@ impl DeliveryHealth {
     pub(crate) fn stalled(&self, partitions: &[i32], patience: Duration) {
         let topic = &self.topic;
         let detail = format!(
-            "partitions {partitions:?} of {topic} have work and nothing has moved for {patience:?} (`delivery.stall_timeout`): this              member leaves the group, so that another takes over, and joins again later; see whether the data platform              holds calls for ever"
+            "partitions {partitions:?} of {topic} have work and nothing has moved for {patience:?} (`delivery.stall_timeout`): \
+             this member leaves the group, so that another takes over, and joins again later; see whether the data \
+             platform holds calls for ever"
         );
         self.alarms.raise(STALLED, "", detail);
         self.lock().stalled = true;

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use data_platform_consumer::status::{IntakeStatus, Status};
+
 use crate::broker::Broker;
 use crate::member::Member;
 use crate::platform::{Answer, Platform, Receipt, first_seen, times_taken};
@@ -126,4 +128,29 @@ fn nothing_is_skipped_when_a_member_takes_over_unfinished_work() {
     assert_eq!(first_seen(&taken), [0, 1, 2, 3, 4]);
     broker.await_committed(0, 5);
     second.stop();
+}
+
+#[test]
+fn a_paused_partition_that_comes_back_is_read_on() {
+    const SMALL: [(&str, &str); 3] =
+        [("DELIVERY__IN_FLIGHT_LIMIT", "2"), ("DELIVERY__WINDOW", "2"), ("DELIVERY__DRAIN_TIMEOUT", "0s")];
+    let (broker, platform) = (Broker::with_partitions(2), Platform::with(|_| Answer::TakeAtTheGate));
+    for order in 0..6 {
+        broker.order(0, 100 + order);
+        broker.order(1, 200 + order);
+    }
+    let first = Member::join("first", &broker, &platform, &SMALL);
+    let all_paused = |status: &Status| {
+        status.partitions.len() == 2 && status.partitions.iter().all(|it| it.intake == IntakeStatus::Paused)
+    };
+    first.await_status(all_paused);
+    let second = Member::join("second", &broker, &platform, &SMALL);
+    platform.await_calls("one partition moves", |calls| calls.iter().any(|it| it.member == "second"));
+    second.stop();
+    first.await_status(|status| status.partitions.len() == 2);
+    platform.open_gate();
+    platform.await_taken("all of both", |taken| times_taken(taken).len() == 12);
+    broker.await_committed(0, 6);
+    broker.await_committed(1, 6);
+    first.stop();
 }

@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use service_chassis::settings::{SettingsSource, load_with_environment};
 use shared_messages::OccurredAt;
+use shared_messages::dead_letter::{Resolution, ResolutionOutcome};
 use tokio::task::spawn_blocking;
 
 use crate::cases;
@@ -25,6 +26,7 @@ use crate::rig::{Platform, Rig};
 cases!(
     the_audit_tells_what_is_missing_repeated_unexpected_parked_and_pending,
     a_topic_whose_events_are_all_in_the_table_is_clean_with_and_without_dead_letters,
+    a_dead_letter_of_another_group_or_one_that_was_replayed_does_not_hide_what_is_missing,
     the_command_says_by_its_exit_code_whether_the_promise_was_kept,
     a_topic_or_a_table_that_is_not_there_is_no_clean_audit,
 );
@@ -66,6 +68,29 @@ impl Topic {
     /// Orders 0, 1, … as the records 0, 1, … of partition 0.
     fn orders(&self, orders: i64) {
         (0..orders).for_each(|order_id| self.send(TOPIC, &value(order_id), OwnedHeaders::new()));
+    }
+
+    /// Says of the dead letter at this offset of its own topic that it was replayed.
+    fn replayed(&self, dead_letter: i64) {
+        let outcome = ResolutionOutcome::Replayed;
+        let resolution = Resolution { outcome, resolved_offset: dead_letter, resolved_at: OccurredAt::now() };
+        let pairs = resolution.to_pairs();
+        let headers = pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let record = BaseRecord::<(), [u8]>::to(DEAD_LETTERS).partition(0).headers(headers);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.flush(LIMIT).unwrap();
+    }
+
+    fn park_for(&self, group: &str, offset: i64) {
+        let (partition, offset) = (0_i32.to_be_bytes(), offset.to_be_bytes());
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "kafka_dlt-original-topic", value: Some(TOPIC.as_bytes()) })
+            .insert(Header { key: "kafka_dlt-original-partition", value: Some(&partition[..]) })
+            .insert(Header { key: "kafka_dlt-original-offset", value: Some(&offset[..]) })
+            .insert(Header { key: "kafka_dlt-original-consumer-group", value: Some(group.as_bytes()) });
+        self.send(DEAD_LETTERS, b"{}", headers);
     }
 
     fn park(&self, offset: i64) {
@@ -149,6 +174,21 @@ async fn the_audit_tells_what_is_missing_repeated_unexpected_parked_and_pending(
     assert_eq!((report.counts.events, report.counts.delivered, report.counts.records_read), (6, 3, 8));
     assert_eq!(report.counts.rows, 5, "those of the window");
     assert!(!report.is_kept());
+}
+
+async fn a_dead_letter_of_another_group_or_one_that_was_replayed_does_not_hide_what_is_missing(
+    rig: Arc<Rig>,
+) {
+    let (platform, topic) = (rig.platform().await, Topic::new());
+    topic.create(DEAD_LETTERS);
+    topic.orders(3);
+    topic.commit(3);
+    topic.park_for("billing", 0);
+    topic.park_for(GROUP, 1);
+    topic.park_for(GROUP, 2);
+    topic.replayed(2);
+    let report = audited(&topic, &platform).await.unwrap();
+    assert_eq!((offsets(&report.findings.missing), offsets(&report.findings.parked)), (vec![0, 2], vec![1]));
 }
 
 async fn a_topic_whose_events_are_all_in_the_table_is_clean_with_and_without_dead_letters(rig: Arc<Rig>) {

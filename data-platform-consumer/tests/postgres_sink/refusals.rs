@@ -11,6 +11,8 @@ use crate::rig::{Rig, settings};
 
 cases!(
     an_event_that_the_database_refuses_is_found_and_its_neighbours_are_written_once,
+    another_orders_event_under_a_known_key_is_rejected_and_not_taken_for_a_repeat,
+    a_row_that_a_trigger_drops_is_for_an_operator,
     a_body_that_is_no_text_is_rejected_and_holds_up_nobody,
     a_missing_table_is_for_an_operator_and_is_written_to_once_it_is_there,
     a_user_who_may_not_write_is_for_an_operator,
@@ -31,6 +33,37 @@ async fn an_event_that_the_database_refuses_is_found_and_its_neighbours_are_writ
     assert!(!cause.contains("order-completed-2-33"), "the row is not told: {cause}");
     let once = "SELECT count(*) FILTER (WHERE deliveries = 1) FROM order_completed_events";
     assert_eq!(platform.number(once).await, 99);
+}
+
+async fn another_orders_event_under_a_known_key_is_rejected_and_not_taken_for_a_repeat(rig: Arc<Rig>) {
+    let platform = rig.platform().await;
+    let sink = platform.sink(&[]);
+    deliver(&sink, &event(7)).await.unwrap();
+    // As after the topic was created anew: the same place, another order.
+    let other = decoded(7, br#"{"occurredAt":"2025-05-29T01:43","orderId":8}"#);
+    let outcomes = deliver_all(&sink, vec![event(1), other, event(2), event(7)]).await;
+    let failure = outcomes[1].as_ref().unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Rejected);
+    assert!(
+        failure.to_string().contains("order-completed-2-7") && failure.to_string().contains("another order"),
+        "{failure}"
+    );
+    assert!([0, 2, 3].iter().all(|other| outcomes[*other].is_ok()), "{outcomes:?}");
+    assert_eq!(platform.number("SELECT count(*) FROM order_completed_events WHERE order_id = 8").await, 0);
+    assert_eq!(platform.number("SELECT count(*) FROM order_completed_events").await, 3);
+}
+
+async fn a_row_that_a_trigger_drops_is_for_an_operator(rig: Arc<Rig>) {
+    let platform = rig.platform().await;
+    platform
+        .execute(
+            "CREATE FUNCTION dropped() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER dropping BEFORE INSERT ON order_completed_events FOR EACH ROW EXECUTE FUNCTION dropped()",
+        )
+        .await;
+    let failure = deliver(&platform.sink(&[]), &event(15)).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Misconfigured, "{failure}");
+    assert!(failure.to_string().contains("trigger"), "{failure}");
 }
 
 async fn a_body_that_is_no_text_is_rejected_and_holds_up_nobody(rig: Arc<Rig>) {

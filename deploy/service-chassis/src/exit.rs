@@ -57,8 +57,17 @@ fn code(error: &(dyn Error + 'static)) -> u8 {
     if about_settings { BAD_SETTINGS } else { FAILED }
 }
 
+/// What somebody else wrote may stand in an error, so nothing of it is for the terminal to obey.
 fn one_line(error: &dyn Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().fold(String::with_capacity(line.len()), |mut visible, character| {
+        if character.is_control() {
+            visible.extend(character.escape_default());
+        } else {
+            visible.push(character);
+        }
+        visible
+    })
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -60,17 +60,17 @@ impl<R: Clone> Assignments<R> {
         }
     }
 
-    /// Takes note of what the end of the dead letters has shown, if it could be read. True if an operator has let parking
-    /// go on.
+    /// Takes note of what the end of the dead letters has shown, if it could be read. Nothing if the partition is not ours
+    /// any more; else whether an operator has let parking go on.
     pub(crate) fn ceiling_seen(
         &mut self,
         epoch: AssignmentEpoch,
         partition: i32,
         seen: Option<&RecentDeadLetters>,
         now: Instant,
-    ) -> bool {
+    ) -> Option<bool> {
         let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
-        let Some(assignment) = assignment else { return false };
+        let assignment = assignment?;
         self.parking_from = Some(now);
         assignment.moved();
         let was_reached = assignment.ceiling.reached_at().is_some();
@@ -78,6 +78,6 @@ impl<R: Clone> Assignments<R> {
             Some(seen) => assignment.ceiling.seen(seen, now),
             None => assignment.ceiling.unanswered(now),
         }
-        was_reached && assignment.ceiling.reached_at().is_none()
+        Some(was_reached && assignment.ceiling.reached_at().is_none())
     }
 }

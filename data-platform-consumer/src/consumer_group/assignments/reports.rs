@@ -8,6 +8,7 @@ use super::{Assignments, Reported};
 use crate::consumer_group::assignment::Intake;
 use crate::consumer_group::retries::WaitingRetry;
 use crate::delivery::blame::Attempts;
+use crate::delivery::breaker::BreakerState;
 use crate::delivery::call::{NotDelivered, Report};
 use crate::delivery::fault::{Fault, Verdict};
 use crate::sink::FailureKind;
@@ -51,7 +52,8 @@ impl<R: Clone> Assignments<R> {
             Fault::Platform(failure) => failure.kind(),
         };
         // Only a failure by itself can be the record's fault.
-        let may_be_its_fault = kind == FailureKind::Unavailable && self.breaker.is_closed();
+        let is_away = self.breaker.state() == BreakerState::Open;
+        let may_be_its_fault = kind == FailureKind::Unavailable && !is_away;
         let Some((attempts, failed_before)) = self.note_failure(record, may_be_its_fault, now) else {
             return Reported::LeftToTheNextOwner;
         };

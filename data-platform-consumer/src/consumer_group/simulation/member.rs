@@ -306,7 +306,8 @@ impl World {
         let is_current = of_this.tenures.get(&partition) == Some(&tenure);
         let goes_on = of_this.assignments.ceiling_seen(epoch, partition, seen, self.now);
         let expected = is_current && self.ledger.sees(tenure, seen, self.now);
-        assert_eq!(goes_on, expected, "whether an operator lets parking go on");
+        assert_eq!(goes_on.is_some(), is_current, "what is seen is of the present assignment");
+        assert_eq!(goes_on == Some(true), expected, "whether an operator lets parking go on");
         self.turn(member);
     }
 

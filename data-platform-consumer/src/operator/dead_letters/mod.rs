@@ -170,6 +170,19 @@ pub enum DeadLettersError {
         /// Kafka's words.
         cause: String,
     },
+    /// Kafka does not tell the group's positions.
+    #[error(
+        "the positions of group {group} on topic {topic} cannot be looked up: {cause}: correct kafka.topic and kafka.group_id, or \
+         have Describe and Read granted on both"
+    )]
+    PositionsRefused {
+        /// The topic's name.
+        topic: String,
+        /// The group's name.
+        group: String,
+        /// Kafka's words.
+        cause: String,
+    },
     /// There is no dead letter of this name.
     #[error("there is no dead letter {id}; see `data-platform-consumer dead-letters list --all`")]
     Unknown {

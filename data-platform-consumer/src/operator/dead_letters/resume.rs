@@ -6,7 +6,7 @@
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use super::resolutions::{NotAcknowledged, Pending, Resolutions};
@@ -65,12 +65,26 @@ fn stopped_partitions(
     let config = client::reading(kafka, &kafka.group_id);
     let consumer: BaseConsumer<Ears> =
         config.create_with_context(Ears::default()).map_err(|error| RefusedByClient::new(&error, kafka))?;
-    let silent = |error: KafkaError| {
+    committed(&consumer, &kafka.topic, limit).map_err(|error| {
         let cause = consumer.context().heard().unwrap_or_else(|| error.to_string());
-        DeadLettersError::Silent { servers: kafka.bootstrap_servers.clone(), limit, cause }
-    };
-    committed(&consumer, &kafka.topic, limit).map_err(silent)
+        match error.rdkafka_error_code() {
+            Some(code) if REFUSALS.contains(&code) => DeadLettersError::PositionsRefused {
+                topic: kafka.topic.clone(),
+                group: kafka.group_id.clone(),
+                cause: code.to_string(),
+            },
+            _ => DeadLettersError::Silent { servers: kafka.bootstrap_servers.clone(), limit, cause },
+        }
+    })
 }
+
+/// Kafka has answered, and says no.
+const REFUSALS: [RDKafkaErrorCode; 4] = [
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::GroupAuthorizationFailed,
+];
 
 fn committed(
     consumer: &BaseConsumer<Ears>,
@@ -78,15 +92,24 @@ fn committed(
     limit: std::time::Duration,
 ) -> KafkaResult<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), limit)?;
+    let found = metadata.topics().first();
+    if let Some(error) = found.and_then(MetadataTopic::error) {
+        return Err(KafkaError::MetadataFetch(error.into()));
+    }
     let mut wanted = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+    for partition in found.into_iter().flat_map(MetadataTopic::partitions) {
         wanted.add_partition(topic, partition.id());
     }
     if wanted.count() == 0 {
-        return Ok(Vec::new());
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let committed = consumer.committed_offsets(wanted, limit)?;
-    let elements = committed.elements().into_iter();
-    let stopped = elements.filter(|element| ceiling_reached_at(element.metadata()).is_some());
-    Ok(stopped.map(|element| element.partition()).collect())
+    let mut stopped = Vec::new();
+    for element in committed.elements() {
+        element.error()?;
+        if ceiling_reached_at(element.metadata()).is_some() {
+            stopped.push(element.partition());
+        }
+    }
+    Ok(stopped)
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Error, NoTls, Statement};
 
 use super::failure::{self, POOLER};
-use super::table::{CREATE, Columns, Row, WRITE};
+use super::table::{CREATE, Columns, LOOK, Row, TABLE, WRITE};
 use super::{NotTaken, PostgresSinkSettings};
 use crate::sink::{DeliveryFailure, SinkRefused};
 
@@ -116,12 +116,35 @@ impl Session {
         let parameters = columns.parameters();
         let limit = statement_timeout + ANSWER_MARGIN;
         match timeout(limit, self.client.execute(&self.write, &parameters)).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(written)) if usize::try_from(written).is_ok_and(|it| it == columns.rows_to_write()) => {
+                Ok(())
+            }
+            Ok(Ok(_)) => Err(self.not_all_written(rows, limit).await),
             Ok(Err(error)) => Err(failure::of(&error)),
             Err(_) => {
                 let silent = format!("the database did not answer within {limit:?}");
                 Err(NotTaken::Whatever(DeliveryFailure::unavailable(silent)))
             }
+        }
+    }
+}
+
+impl Session {
+    /// Why the database has written fewer rows than it was given. What is missing is found by halving the batch.
+    async fn not_all_written(&self, rows: &[Row], limit: Duration) -> NotTaken {
+        let [row] = rows else {
+            return NotTaken::OneOfThem(DeliveryFailure::rejected("some rows were not written"));
+        };
+        match timeout(limit, self.client.query_opt(LOOK, &[&row.key()])).await {
+            Ok(Ok(Some(_))) => NotTaken::OneOfThem(DeliveryFailure::rejected(format!(
+                "the row of {TABLE} under its key {} is another order's",
+                row.key()
+            ))),
+            Ok(Ok(None)) => NotTaken::Whatever(DeliveryFailure::misconfigured(format!(
+                "a row of {TABLE} was not written, though nothing was refused: a trigger or a rule of the table drops it"
+            ))),
+            Ok(Err(error)) => failure::of(&error),
+            Err(_) => NotTaken::Whatever(DeliveryFailure::unavailable("the database did not answer")),
         }
     }
 }

@@ -42,7 +42,9 @@ COMMENT ON TABLE order_completed_events IS
 CREATE INDEX IF NOT EXISTS order_completed_events_occurred_at
     ON order_completed_events USING brin (occurred_at);";
 
-/// Writes any number of rows. In the order of their keys, so that two batches never wait for each other in turn.
+/// Writes any number of rows. In the order of their keys, so that two batches never wait for each other in turn. A row that
+/// stands under its key already is a repeat if it is about the same order; another event's is left as it is, and the number
+/// of rows tells.
 pub(super) const WRITE: &str = "\
 INSERT INTO order_completed_events AS stored
     (idempotency_key, event_id, order_id, occurred_at, user_id, total_amount, discount_amount, paid_amount, coupon_id,
@@ -55,7 +57,11 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[
              coupon_id, body, topic, record_partition, record_offset, deliveries)
 ORDER BY idempotency_key
 ON CONFLICT (idempotency_key) DO UPDATE
-SET deliveries = stored.deliveries + excluded.deliveries, last_received_at = clock_timestamp()";
+SET deliveries = stored.deliveries + excluded.deliveries, last_received_at = clock_timestamp()
+WHERE (stored.order_id, stored.occurred_at) = (excluded.order_id, excluded.occurred_at)";
+
+/// Whether there is a row under this key.
+pub(super) const LOOK: &str = "SELECT 1 FROM order_completed_events WHERE idempotency_key = $1";
 
 /// What is written of one event.
 #[derive(Debug)]
@@ -127,6 +133,8 @@ pub(super) struct Columns<'a> {
     partitions: Vec<i32>,
     offsets: Vec<i64>,
     deliveries: Vec<i64>,
+    /// Rows of another event under a key that is there already: they cannot be written by the same statement.
+    left_out: usize,
 }
 
 impl<'a> Columns<'a> {
@@ -134,12 +142,24 @@ impl<'a> Columns<'a> {
         let (mut columns, mut places) = (Self::default(), HashMap::with_capacity(rows.len()));
         for row in rows {
             let place = *places.entry(row.key()).or_insert(columns.keys.len());
-            match columns.deliveries.get_mut(place) {
-                Some(deliveries) => *deliveries += 1,
+            match columns.event_at(place) {
                 None => columns.push(row),
+                Some(event) if event == (row.order_id, row.occurred_at) => {
+                    columns.deliveries.iter_mut().skip(place).take(1).for_each(|deliveries| *deliveries += 1);
+                }
+                Some(_) => columns.left_out += 1,
             }
         }
         columns
+    }
+
+    fn event_at(&self, place: usize) -> Option<(i64, SystemTime)> {
+        Some((*self.order_ids.get(place)?, *self.occurred_at.get(place)?))
+    }
+
+    /// How many rows the statement must say that it has written, or not all is there.
+    pub(super) fn rows_to_write(&self) -> usize {
+        self.keys.len() + self.left_out
     }
 
     fn push(&mut self, row: &'a Row) {
