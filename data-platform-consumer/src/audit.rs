@@ -92,7 +92,9 @@ fn look_at_kafka(kafka: &KafkaSettings, plan: Plan) -> Result<Comparison, ReadEr
             fold(&record, kafka, &mut places);
             true
         })?;
-        places.into_values().for_each(|place| comparison.parked(place));
+        for place in places.into_values() {
+            comparison.parked(place);
+        }
     }
     let mut records = 0;
     reader.read(since, &ends, |record| {
