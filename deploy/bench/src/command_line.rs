@@ -1,7 +1,8 @@
 //! # The command
 //!
-//! `bench checkout`, `bench relay`. One thread drives the load, so that the driver's share of the processors is one number.
+//! `bench checkout`, `bench relay`, `bench consumer`. One thread drives the load, so that the driver's share of the processors is one number.
 
+use crate::consumer::{self, ConsumerMeasure};
 use crate::relay::{self, RelayMeasure};
 use crate::{Failure, checkout};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,6 +24,8 @@ enum Benchmark {
     Checkout(Options),
     /// The outbox: how fast a backlog is published
     Relay(RelayOptions),
+    /// The consumer: how fast it reads and delivers, and what holds it up
+    Consumer(ConsumerOptions),
 }
 
 /// Which Kafka the events go to.
@@ -53,6 +56,38 @@ pub(crate) struct RelayOptions {
     /// Only this measure; may be given again for others
     #[arg(long, value_enum)]
     only: Vec<RelayMeasure>,
+}
+
+/// How much to deliver, and what of it to measure.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConsumerOptions {
+    /// How often each measure is taken; the table shows the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Records in each topic
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) records: u64,
+    /// A setting of data-platform-consumer that is not its default, `DELIVERY__IN_FLIGHT_LIMIT=400` for example; may be given
+    /// again
+    #[arg(long, value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Real brokers, HOST:PORT,...; without it, one in a container of our own, or where no Docker engine answers a mock
+    /// cluster in memory
+    #[arg(long)]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// The process of a real broker, whose time is told; may be given again
+    #[arg(long, requires = "bootstrap_servers")]
+    pub(crate) broker_process: Vec<i32>,
+    /// Only this measure; may be given again for others
+    #[arg(long, value_enum)]
+    only: Vec<ConsumerMeasure>,
+}
+
+impl ConsumerOptions {
+    /// Whether this measure is wanted.
+    pub(crate) fn wants(&self, measure: ConsumerMeasure) -> bool {
+        self.only.is_empty() || self.only.contains(&measure)
+    }
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -144,6 +179,7 @@ async fn run(benchmark: Benchmark) -> Result<(), Failure> {
     let measured = match benchmark {
         Benchmark::Checkout(options) => checkout::run(&options.settled()).await,
         Benchmark::Relay(options) => relay::run(&options).await,
+        Benchmark::Consumer(options) => consumer::run(&options).await,
     };
     guard::dismiss().await;
     measured

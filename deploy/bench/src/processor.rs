@@ -3,6 +3,7 @@
 //! From `/proc`, so on Linux only; elsewhere the columns stay empty. What a throughput is bound by shows in who
 //! used the processors while it was measured.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -108,6 +109,47 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// The clocks of this process's threads; the next look tells who used the processors in between.
+pub(crate) struct Threads {
+    at: Instant,
+    /// By thread: its name, and its ticks.
+    used: BTreeMap<i32, (String, f64)>,
+}
+
+impl Threads {
+    /// Looks now.
+    pub(crate) fn now() -> Self {
+        let entries = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let used = ids.filter_map(|id| {
+            let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
+            Some((id, (name(&stat).to_owned(), own_ticks(&stat))))
+        });
+        Self { at: Instant::now(), used: used.collect() }
+    }
+
+    /// What each used since then, as [`Usage`] counts it, busiest first.
+    pub(crate) fn since(&self) -> Vec<(String, f64)> {
+        let now = Self::now();
+        let seconds = now.at.duration_since(self.at).max(Duration::from_millis(1)).as_secs_f64();
+        let mut busy: Vec<(String, f64)> = now
+            .used
+            .into_iter()
+            .map(|(id, (name, ticks))| {
+                let before = self.used.get(&id).map_or(0.0, |(_, ticks)| *ticks);
+                (name, (ticks - before).max(0.0) / TICKS_PER_SECOND / seconds)
+            })
+            .collect();
+        busy.sort_by(|one, other| other.1.total_cmp(&one.1));
+        busy
+    }
+}
+
+/// Processor time of this process so far, in seconds.
+pub(crate) fn seconds_used(id: i32) -> f64 {
+    ticks(id, Children::No) / TICKS_PER_SECOND
+}
+
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
@@ -122,9 +164,19 @@ enum Children {
 
 fn ticks(id: i32, children: Children) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // utime, stime, cutime, cstime
-    let numbers = fields(&stat).skip(11).take(if matches!(children, Children::Ended) { 4 } else { 2 });
-    numbers.filter_map(|text| text.parse::<f64>().ok()).sum()
+    match children {
+        Children::No => own_ticks(&stat),
+        Children::Ended => times(&stat).sum(),
+    }
+}
+
+fn own_ticks(stat: &str) -> f64 {
+    times(stat).take(2).sum()
+}
+
+/// utime, stime, cutime, cstime
+fn times(stat: &str) -> impl Iterator<Item = f64> {
+    fields(stat).skip(11).take(4).filter_map(|text| text.parse::<f64>().ok())
 }
 
 fn running_children(parent: i32) -> f64 {
@@ -135,6 +187,11 @@ fn running_children(parent: i32) -> f64 {
         fields(&stat).nth(1).and_then(|text| text.parse::<i32>().ok()) == Some(parent)
     };
     ids.filter(of_parent).map(|id| ticks(id, Children::Ended)).sum()
+}
+
+fn name(stat: &str) -> &str {
+    let end = stat.rfind(')').unwrap_or(stat.len());
+    stat[..end].split_once('(').map_or("", |(_, name)| name)
 }
 
 /// What follows the name, which stands in brackets and may hold anything: state, parent, …
@@ -151,6 +208,8 @@ mod tests {
         let stat = "7 (a) b) S 3 7 7 0 -1 4194560 1 2 3 4 50 60 70 80 20 0 1";
         assert_eq!(fields(stat).nth(1), Some("3"));
         assert_eq!(fields(stat).skip(11).take(4).collect::<Vec<_>>(), ["50", "60", "70", "80"]);
+        assert_eq!(name(stat), "a) b");
+        assert!((own_ticks(stat) - 110.0).abs() < 1e-9);
     }
 
     #[test]
