@@ -137,6 +137,11 @@ impl<R: Clone> Assignments<R> {
         true
     }
 
+    /// How many records wait for nothing but a place.
+    pub(crate) fn ready(&self) -> usize {
+        self.owned.values().map(|assignment| assignment.queues.ready()).sum()
+    }
+
     /// Takes nothing in from this partition any more. What was taken in finishes and is committed.
     pub(crate) fn stop(&mut self, partition: i32) {
         if let Some(assignment) = self.owned.get_mut(&partition)

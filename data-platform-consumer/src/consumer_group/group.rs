@@ -26,6 +26,10 @@ use crate::settings::{DeliverySettings, KafkaSettings};
 
 /// How long to wait before looking again for the partition whose position is gone.
 const EXAMINE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How many records to read before looking into the mailbox again.
+pub(super) const RECORDS_PER_TURN: usize = 500;
+/// A platform of which nothing is heard for so long is no fast one.
+const MOMENT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
 /// How long a turn of the poll loop may look for it: one partition a turn, and polling in between.
 const EXAMINATION_TIME: Duration = Duration::from_secs(2);
@@ -43,6 +47,8 @@ pub(crate) struct Group {
     pub(crate) assignments: Assignments<Arc<Record>>,
     pub(crate) health: Health,
     pub(crate) client_is_broken: bool,
+    in_flight_limit: usize,
+    last_report: Option<Instant>,
     /// How long to stay out of the group before joining anew, beyond the usual wait.
     pub(super) rest: Option<Duration>,
     pub(super) overseer: Overseer,
@@ -85,6 +91,8 @@ impl Group {
             config: client::config(&kafka, delivery),
             assignments: Assignments::new(rules),
             client_is_broken: false,
+            in_flight_limit: delivery.in_flight_limit,
+            last_report: None,
             rest: None,
             overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
             client_knew_the_topic: false,
@@ -128,7 +136,12 @@ impl Group {
         match signal {
             Signal::Readable => {}
             Signal::Stop => self.begin_to_stop(),
-            Signal::Reported(reports) => reports.into_iter().for_each(|report| self.reported(report)),
+            Signal::Reported(reports) => {
+                self.last_report = Some(Instant::now());
+                for report in reports {
+                    self.reported(report);
+                }
+            }
             Signal::Parked(report) => self.parked(report),
             Signal::DeadLettersSeen { assignment, partition, seen } => {
                 self.dead_letters_seen(assignment, partition, &seen);
@@ -182,6 +195,19 @@ impl Group {
                 "a delivery ended after its partition was handed back; its result is dropped"
             ),
         }
+    }
+
+    /// How many records to read in this turn. Twice as many as may be on their way are enough at hand for a platform that is
+    /// just answering: with more, intake outruns it until the window is full, and each pause throws away what was fetched,
+    /// which is fetched again only after up to a second. Nothing is held back from a platform that is silent for a moment:
+    /// then the window is the bound, and whoever polls hears of the group.
+    pub(super) fn records_to_read(&self) -> usize {
+        let answers = self.last_report.is_some_and(|last| last.elapsed() < MOMENT);
+        if !answers {
+            return RECORDS_PER_TURN;
+        }
+        let enough = self.in_flight_limit.saturating_mul(2);
+        enough.saturating_sub(self.assignments.ready()).min(RECORDS_PER_TURN)
     }
 
     /// Starts whatever there is room for.

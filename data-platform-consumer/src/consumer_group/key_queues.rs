@@ -52,6 +52,11 @@ impl<T> KeyQueues<T> {
         Some((offset, record))
     }
 
+    /// How many records could start at once.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Whether there is a record whose key has none running.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -23,15 +23,13 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::Group;
+use super::group::{Group, RECORDS_PER_TURN};
 use super::rebalance::GroupContext;
 use super::{GroupConsumer, RefusedByClient, Signal, offset_commits};
 
 /// The client's signal could get lost; a poll at this interval finds what it was about. It is also how often
 /// the client sees that we are alive.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
-/// How many records to read before looking into the mailbox again.
-const RECORDS_PER_TURN: usize = 500;
 /// While something is expected at once.
 const SHORT_SLEEP: Duration = Duration::from_millis(10);
 /// How long a client has to call back for its partitions when it is closed, beyond what the callback itself takes.
@@ -121,7 +119,8 @@ struct Member {
 impl Member {
     fn run(self) -> Ending {
         loop {
-            let drained = self.poll_all();
+            let records = self.context.group().records_to_read();
+            let drained = self.poll(records);
             let mut group = self.context.group();
             if group.client_is_broken {
                 group.await_commit();
@@ -134,7 +133,12 @@ impl Member {
             group.examine_positions_if_due(&self.consumer);
             group.commit_if_due(&self.consumer);
             group.oversee_if_due(&self.consumer);
-            group.await_signals(if drained { LONGEST_SLEEP } else { Duration::ZERO });
+            group.await_signals(match records {
+                _ if drained => LONGEST_SLEEP,
+                // There is enough at hand, and the next answer is a moment away.
+                0 => SHORT_SLEEP,
+                _ => Duration::ZERO,
+            });
             group.start_calls();
             if group.is_stopping() {
                 break;
@@ -143,9 +147,9 @@ impl Member {
         self.leave()
     }
 
-    /// Reads what the client has, up to a turn's worth. False if there may be more.
-    fn poll_all(&self) -> bool {
-        for _ in 0..RECORDS_PER_TURN {
+    /// Reads what the client has, up to so many. False if there may be more.
+    fn poll(&self, records: usize) -> bool {
+        for _ in 0..records {
             let events_before = self.context.events_served();
             match self.consumer.poll(Duration::ZERO) {
                 Some(Ok(record)) => self.context.group().read(&record),
@@ -172,7 +176,7 @@ impl Member {
         let partitions = self.context.group().close_all(&self.consumer);
         tracing::info!("stopping: calls on their way may end");
         loop {
-            self.poll_all();
+            self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
             let deadline = group.drain_deadline(Instant::now());
             if !group.assignments.has_calls_on_the_wire(&partitions) || Instant::now() >= deadline {
@@ -204,7 +208,7 @@ impl Member {
         let deadline = Instant::now() + LONGEST_REVOCATION;
         loop {
             self.consumer.unsubscribe();
-            let drained = self.poll_all();
+            let drained = self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
             if drained && group.assignments.partitions().is_empty() {
                 break;
