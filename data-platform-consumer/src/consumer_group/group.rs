@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::assignments::{Assignments, DeliveryRules, Reported};
+use super::examination::Examination;
 use super::offset_commits::OffsetCommits;
 use super::oversight::Overseer;
-use super::positions::{self, Finding};
 use super::{GroupConsumer, Signal, client};
 use crate::delivery::Record;
 use crate::delivery::call::{Call, Calls, EventName, NotDelivered, Report};
@@ -24,22 +23,11 @@ use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
 
-/// How long to wait before looking again for the partition whose position is gone.
-const EXAMINE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How many records to read before looking into the mailbox again.
 pub(super) const RECORDS_PER_TURN: usize = 500;
 /// A platform of which nothing is heard for so long is no fast one.
 const MOMENT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
-/// How long a turn of the poll loop may look for it: one partition a turn, and polling in between.
-const EXAMINATION_TIME: Duration = Duration::from_secs(2);
-
-/// The search for a partition whose position is gone.
-struct Examination {
-    /// When to go on with it.
-    at: Instant,
-    left: Vec<i32>,
-}
 
 pub(crate) struct Group {
     pub(crate) kafka: KafkaSettings,
@@ -66,7 +54,7 @@ pub(crate) struct Group {
     commits: OffsetCommits,
     /// Set by the stop signal: until when calls on the wire may end.
     stop_by: Option<Instant>,
-    examination: Option<Examination>,
+    pub(super) examination: Option<Examination>,
 }
 
 impl Group {
@@ -235,7 +223,7 @@ impl Group {
         }
     }
 
-    fn stop_partition(&mut self, consumer: &GroupConsumer, partition: i32) {
+    pub(super) fn stop_partition(&mut self, consumer: &GroupConsumer, partition: i32) {
         self.assignments.stop(partition);
         self.set_paused(consumer, &[partition], true);
     }
@@ -306,60 +294,6 @@ impl Group {
         if self.client_knew_the_topic && !self.client_is_broken {
             tracing::warn!(kafka.topic = %self.topic, "the topic {} is gone, so the client that read it is replaced", self.topic);
             self.client_is_broken = true;
-        }
-    }
-
-    /// librdkafka has no position for some partition, and does not say for which.
-    pub(crate) fn a_position_is_missing(&mut self) {
-        self.examination = Some(Examination { at: Instant::now(), left: self.assignments.partitions() });
-    }
-
-    pub(crate) fn examine_positions_if_due(&mut self, consumer: &GroupConsumer) {
-        let Some(mut examination) = self.examination.take_if(|due| due.at <= Instant::now()) else { return };
-        let Some(partition) = examination.left.last().copied() else {
-            self.find_what_stands_still(consumer);
-            return;
-        };
-        match self.examine(consumer, partition) {
-            Ok(()) => _ = examination.left.pop(),
-            Err(error) => {
-                tracing::warn!(kafka.partition = partition, "cannot examine a position yet: {error}");
-                examination.at = Instant::now() + EXAMINE_AGAIN_AFTER;
-            }
-        }
-        self.examination = Some(examination);
-    }
-
-    fn examine(&mut self, consumer: &GroupConsumer, partition: i32) -> KafkaResult<()> {
-        let Some(reads_on_from) = self.assignments.reads_on_from(partition) else { return Ok(()) };
-        match positions::examine(consumer, &self.topic, partition, reads_on_from, EXAMINATION_TIME)? {
-            Finding::Readable => {}
-            Finding::Lost { wanted, oldest, end } => {
-                self.stop_partition(consumer, partition);
-                self.health.position_lost(partition, wanted, oldest, end);
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing more is gone, so whatever is not read now would stand still for ever, and nobody would know.
-    fn find_what_stands_still(&mut self, consumer: &GroupConsumer) {
-        let partitions = self.assignments.partitions().into_iter();
-        let read: Vec<_> = partitions
-            .filter_map(|partition| Some((partition, self.assignments.reads_on_from(partition)?)))
-            .collect();
-        match positions::standing_still(consumer, &self.topic, &read, EXAMINATION_TIME) {
-            Ok(still) if still.is_empty() => {}
-            Ok(still) => {
-                let topic = &self.topic;
-                tracing::error!("partitions {still:?} of {topic} are not read, so the client is replaced");
-                self.client_is_broken = true;
-            }
-            Err(error) => {
-                tracing::warn!("cannot find out yet whether every partition is read: {error}");
-                let at = Instant::now() + EXAMINE_AGAIN_AFTER;
-                self.examination = Some(Examination { at, left: Vec::new() });
-            }
         }
     }
 

@@ -19,6 +19,7 @@
 mod assignment;
 mod assignments;
 mod client;
+mod examination;
 mod group;
 mod key_queues;
 mod offset_commits;
