@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 /// A line of a service's log, as far as a person needs it.
@@ -15,6 +16,10 @@ pub struct LogLine {
     pub level: Level,
     /// What it says.
     pub message: String,
+    /// When it was said, if it says so.
+    pub at: Option<DateTime<Utc>>,
+    /// The id of the event that it is about, if it is about one.
+    pub event: Option<String>,
 }
 
 /// How bad a line is.
@@ -41,17 +46,18 @@ pub struct Listening {
 struct Json {
     level: String,
     message: Option<String>,
+    timestamp: Option<DateTime<Utc>>,
+    #[serde(rename = "event.id")]
+    event: Option<String>,
 }
 
 impl LogLine {
     /// Reads one line, whatever it is.
     pub fn read(line: &str) -> Self {
-        match serde_json::from_str::<Json>(line) {
-            Ok(Json { level, message: Some(message) }) => Self { level: level_of(&level), message },
-            Ok(Json { message: None, .. }) | Err(_) => {
-                Self { level: Level::Other, message: line.trim_end().to_owned() }
-            }
+        if let Ok(Json { level, message: Some(message), timestamp, event }) = serde_json::from_str(line) {
+            return Self { level: level_of(&level), message, at: timestamp, event };
         }
+        Self { level: Level::Other, message: line.trim_end().to_owned(), at: None, event: None }
     }
 
     /// Where the service listens, if this is the line that says so.
@@ -85,9 +91,12 @@ mod tests {
     #[test]
     fn the_message_is_taken_out_of_a_json_line() {
         let line = LogLine::read(
-            r#"{"timestamp":"2026-11-23T18:00:00Z","level":"WARN","message":"slow","order.id":3,"target":"a::b"}"#,
+            r#"{"timestamp":"2026-11-23T18:00:00Z","level":"WARN","message":"slow","event.id":"3","target":"a::b"}"#,
         );
-        assert_eq!(line, LogLine { level: Level::Warn, message: "slow".to_owned() });
+        let (level, message) = (Level::Warn, "slow".to_owned());
+        let (at, event) = ("2026-11-23T18:00:00Z".parse().ok(), Some("3".to_owned()));
+        assert!(at.is_some());
+        assert_eq!(line, LogLine { level, message, at, event });
     }
 
     #[test]

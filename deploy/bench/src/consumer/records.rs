@@ -14,11 +14,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 const LONGEST: Duration = Duration::from_mins(2);
 const ANSWER: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Under which keys the records stand.
 #[derive(Clone, Copy, Debug)]
@@ -87,13 +88,25 @@ fn is_complete(servers: &str, topic: &Topic) -> Result<(), Failure> {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).create()?;
     let mut there = 0;
     for partition in 0..topic.partitions {
-        let (oldest, end) = consumer.fetch_watermarks(&topic.name, partition, ANSWER)?;
+        let (oldest, end) = watermarks(&consumer, topic, partition)?;
         there += u64::try_from(end - oldest)?;
     }
     if there == topic.records {
         return Ok(());
     }
     Err(format!("the broker has {there} of {} records", topic.records).into())
+}
+
+/// A partition that was just made has no leader for a moment.
+fn watermarks(consumer: &BaseConsumer, topic: &Topic, partition: i32) -> Result<(i64, i64), Failure> {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        match consumer.fetch_watermarks(&topic.name, partition, ANSWER) {
+            Ok(watermarks) => return Ok(watermarks),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => std::thread::sleep(LOOK_EVERY),
+        }
+    }
 }
 
 fn message(number: u64, topic: &str) -> Result<OutboxMessage, Failure> {
