@@ -25,8 +25,8 @@ use crate::settings::{DeliverySettings, KafkaSettings};
 
 /// How many records to read before looking into the mailbox again.
 pub(super) const RECORDS_PER_TURN: usize = 500;
-/// A platform of which nothing is heard for so long is no fast one.
-const MOMENT: Duration = Duration::from_millis(10);
+/// A platform of which nothing is heard for so long takes fewer than 2,000 records a second.
+const MOMENT: Duration = Duration::from_micros(500);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Group {
@@ -187,8 +187,11 @@ impl Group {
 
     /// How many records to read in this turn. Twice as many as may be on their way are enough at hand for a platform that is
     /// just answering: with more, intake outruns it until the window is full, and each pause throws away what was fetched,
-    /// which is fetched again only after up to a second. Nothing is held back from a platform that is silent for a moment:
-    /// then the window is the bound, and whoever polls hears of the group.
+    /// which is fetched again only after up to a second.
+    ///
+    /// From a platform that is silent for a moment nothing is held back; then the window is the bound. What the group says
+    /// comes behind the records that were fetched before it, so holding back is only for who is through with them in a
+    /// few seconds.
     pub(super) fn records_to_read(&self) -> usize {
         let answers = self.last_report.is_some_and(|last| last.elapsed() < MOMENT);
         if !answers {
