@@ -283,7 +283,9 @@ impl<R> Assignment<R> {
     /// How it stands, given what the broker has, and whether it has moved since the last look.
     pub(super) fn look(
         &mut self,
+        partition: i32,
         end: Option<i64>,
+        waiting_for_retry: usize,
         waits: bool,
         now: Instant,
     ) -> (PartitionStatus, Movement) {
@@ -308,14 +310,14 @@ impl<R> Assignment<R> {
             Intake::Open => IntakeStatus::Open,
         };
         let status = PartitionStatus {
-            partition: 0,
+            partition,
             committable: committable.or(started_at),
             next_read: self.next_read,
             end,
             lag,
             unfinished: self.tracker.unfinished(),
             on_the_wire: self.on_the_wire,
-            waiting_for_retry: 0,
+            waiting_for_retry,
             at_fault: self.at_fault.len(),
             oldest_unfinished: oldest,
             standing_for_seconds: standing,

@@ -27,7 +27,7 @@ use crate::delivery::blame::{Attempts, BlameRules};
 use crate::delivery::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::delivery::call::Call;
 use crate::delivery::ceiling::{Ceiling, CeilingRules};
-use crate::status::{PartitionStatus, Status};
+use crate::status::Status;
 pub(crate) use outcomes::{IntakeChanges, Parked, Parking, ParkingStep, Reported};
 
 /// Tells one assignment of a partition from every other.
@@ -283,9 +283,9 @@ impl<R: Clone> Assignments<R> {
         let (mut partitions, mut movements) = (Vec::new(), Vec::new());
         for (partition, assignment) in &mut self.owned {
             let waits = platform_is_away || kafka_is_away;
-            let (status, movement) = assignment.look(ends.get(partition).copied(), waits, now);
-            let waiting_for_retry = self.retries.of(*partition);
-            partitions.push(PartitionStatus { partition: *partition, waiting_for_retry, ..status });
+            let (end, retrying) = (ends.get(partition).copied(), self.retries.of(*partition));
+            let (status, movement) = assignment.look(*partition, end, retrying, waits, now);
+            partitions.push(status);
             movements.push((*partition, movement));
         }
         let status = Status {

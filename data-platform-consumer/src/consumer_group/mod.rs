@@ -44,8 +44,6 @@ use rdkafka::error::KafkaResult;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::delivery::RecordDelivery;
-use crate::delivery::ToSink;
 use crate::delivery::call::{Calls, Report};
 use crate::delivery::ceiling::RecentDeadLetters;
 use crate::delivery::dead_letters::{DeadLetters, ParkingReport};
@@ -114,20 +112,9 @@ pub fn join(
     health: Health,
     runtime: Handle,
 ) -> Result<GroupMember, JoinError> {
-    join_with(kafka, delivery, Arc::new(ToSink(sink)), health, runtime)
-}
-
-/// The same, where something else than a sink gets the records.
-pub fn join_with(
-    kafka: KafkaSettings,
-    delivery: &DeliverySettings,
-    records_go_to: Arc<dyn RecordDelivery>,
-    health: Health,
-    runtime: Handle,
-) -> Result<GroupMember, JoinError> {
     let (mailbox, signals) = mpsc::channel();
     let (ending, ended) = oneshot::channel();
-    let calls = Calls::new(runtime, records_go_to, mailbox.clone());
+    let calls = Calls::new(runtime, sink, mailbox.clone());
     let dead_letters = DeadLetters::new(&kafka, mailbox.clone());
     let group = Group::new(kafka, delivery, signals, calls, dead_letters, health);
     let poll_loop = PollLoop::set_up(group, mailbox.clone())?;

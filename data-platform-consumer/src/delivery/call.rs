@@ -10,7 +10,6 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
@@ -21,47 +20,31 @@ use super::{Event, Fault, Record};
 use crate::consumer_group::{AssignmentEpoch, Signal};
 use crate::sink::{DeliveryFailure, Sink};
 
-/// A call under way.
-pub type RecordCall<'a> = Pin<Box<dyn Future<Output = Result<(), NotDelivered>> + Send + 'a>>;
-
-/// What is done with each record. It must end within a bounded time, and bear being repeated.
-pub trait RecordDelivery: Send + Sync + 'static {
-    /// `Ok` means that the record needs nothing more.
-    fn deliver<'a>(&'a self, record: &'a Arc<Record>) -> RecordCall<'a>;
-}
-
 /// A call has come to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotDelivered {
+pub(crate) struct NotDelivered {
     /// Why.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
     /// How the log names the event, of which a record that is none has nothing.
-    pub event: Option<EventName>,
+    pub(crate) event: Option<EventName>,
 }
 
 /// How the log names an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventName {
+pub(crate) struct EventName {
     /// The order it is about.
-    pub order_id: i64,
+    pub(crate) order_id: i64,
     /// See [`Event::idempotency_key`].
-    pub idempotency_key: String,
+    pub(crate) idempotency_key: String,
 }
 
-/// Reads each record as an event and hands it to the sink.
-pub struct ToSink(pub Arc<dyn Sink>);
-
-impl RecordDelivery for ToSink {
-    fn deliver<'a>(&'a self, record: &'a Arc<Record>) -> RecordCall<'a> {
-        Box::pin(async move {
-            let event = Event::decode(Arc::clone(record))
-                .map_err(|cause| NotDelivered { fault: cause.into(), event: None })?;
-            self.0.deliver(&event).await.map_err(|failure| {
-                let (order_id, idempotency_key) = (event.message.order_id, event.idempotency_key());
-                NotDelivered { fault: failure.into(), event: Some(EventName { order_id, idempotency_key }) }
-            })
-        })
-    }
+/// Reads a record as an event and hands it to the sink.
+async fn deliver(sink: &dyn Sink, record: Arc<Record>) -> Outcome {
+    let event = Event::decode(record).map_err(|cause| NotDelivered { fault: cause.into(), event: None })?;
+    sink.deliver(&event).await.map_err(|failure| {
+        let (order_id, idempotency_key) = (event.message.order_id, event.idempotency_key());
+        NotDelivered { fault: failure.into(), event: Some(EventName { order_id, idempotency_key }) }
+    })
 }
 
 /// One attempt to deliver one record.
@@ -92,13 +75,13 @@ const CALLS_PER_TASK: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Calls {
     runtime: Handle,
-    delivery: Arc<dyn RecordDelivery>,
+    sink: Arc<dyn Sink>,
     mailbox: Sender<Signal>,
 }
 
 impl Calls {
-    pub(crate) fn new(runtime: Handle, delivery: Arc<dyn RecordDelivery>, mailbox: Sender<Signal>) -> Self {
-        Self { runtime, delivery, mailbox }
+    pub(crate) fn new(runtime: Handle, sink: Arc<dyn Sink>, mailbox: Sender<Signal>) -> Self {
+        Self { runtime, sink, mailbox }
     }
 
     /// Starts all of these, and leaves the list empty.
@@ -108,13 +91,12 @@ impl Calls {
     pub(crate) fn start(&self, calls: &mut Vec<Call>) {
         while !calls.is_empty() {
             let some: Vec<Call> = calls.drain(..calls.len().min(CALLS_PER_TASK)).collect();
-            let (runtime, delivery) = (self.runtime.clone(), Arc::clone(&self.delivery));
+            let (runtime, sink) = (self.runtime.clone(), Arc::clone(&self.sink));
             let mut reports = Reports::of(&some, self.mailbox.clone());
             self.runtime.spawn(async move {
                 for call in some {
-                    let delivery = Arc::clone(&delivery);
-                    let mut under_way: Pin<Box<dyn Future<Output = Outcome> + Send>> =
-                        Box::pin(async move { delivery.deliver(&call.record).await });
+                    let sink = Arc::clone(&sink);
+                    let mut under_way = Box::pin(async move { deliver(&*sink, call.record).await });
                     // One that panics must not take those behind it with it.
                     let first_move = std::future::poll_fn(|task| {
                         let first_move = AssertUnwindSafe(|| under_way.as_mut().poll(task));
@@ -232,8 +214,7 @@ mod tests {
 
     fn calls(runtime: &tokio::runtime::Runtime) -> (Calls, Receiver<Signal>) {
         let (mailbox, signals) = mpsc::channel();
-        let delivery = Arc::new(ToSink(Arc::new(PanickingSink)));
-        (Calls::new(runtime.handle().clone(), delivery, mailbox), signals)
+        (Calls::new(runtime.handle().clone(), Arc::new(PanickingSink), mailbox), signals)
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -283,7 +264,7 @@ mod tests {
     fn each_of_many_calls_reports_exactly_once_what_became_of_it() {
         let runtime = runtime();
         let (mailbox, signals) = mpsc::channel();
-        let calls = Calls::new(runtime.handle().clone(), Arc::new(ToSink(Arc::new(ManySidedSink))), mailbox);
+        let calls = Calls::new(runtime.handle().clone(), Arc::new(ManySidedSink), mailbox);
         let call = |offset| {
             let position = RecordPosition { topic: "t".into(), partition: 0, offset };
             let record = Arc::new(Record::new(position, None, None, Some(ORDER), []));

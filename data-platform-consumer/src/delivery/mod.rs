@@ -6,7 +6,7 @@
 
 pub mod blame;
 pub mod breaker;
-pub mod call;
+pub(crate) mod call;
 pub mod ceiling;
 pub(crate) mod dead_letter_end;
 pub(crate) mod dead_letters;
@@ -15,7 +15,6 @@ pub mod fault;
 pub mod record;
 pub mod retry;
 
-pub use call::{NotDelivered, RecordDelivery, ToSink};
 pub use decode::{Event, Undecodable};
 pub use fault::Fault;
 pub use record::{Record, RecordPosition, RecordTime};
