@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use service_chassis::visible::visible;
 
 use super::comparison::{Told, Window};
 
@@ -171,6 +172,6 @@ impl fmt::Display for Told {
         if let Some(deliveries) = self.deliveries {
             write!(f, " delivered {deliveries} times")?;
         }
-        self.cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {cause}"))
+        self.cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {}", visible(cause)))
     }
 }

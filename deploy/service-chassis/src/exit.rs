@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use crate::settings::SettingsError;
 use crate::settings::secrets::hide_passwords_in_urls;
 use crate::telemetry::TelemetryError;
+use crate::visible::visible;
 
 const FAILED: u8 = 1;
 const BAD_SETTINGS: u8 = 2;
@@ -57,20 +58,13 @@ fn code(error: &(dyn Error + 'static)) -> u8 {
     if about_settings { BAD_SETTINGS } else { FAILED }
 }
 
-/// What somebody else wrote may stand in an error, so nothing of it is for the terminal to obey.
+/// What somebody else wrote may stand in an error.
 fn one_line(error: &dyn Error) -> String {
-    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().fold(String::with_capacity(line.len()), |mut visible, character| {
-        if character.is_control() {
-            visible.extend(character.escape_default());
-        } else {
-            visible.push(character);
-        }
-        visible
-    })
+    visible(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// The error, and what it came from, one behind the other.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let cause = next?;

@@ -20,6 +20,7 @@ pub mod metrics;
 
 pub mod exit;
 pub mod stop;
+pub mod visible;
 
 #[cfg(test)]
 mod captured_lines;

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use service_chassis::visible::visible;
 use tokio::runtime::Handle;
 
 use crate::consumer_group::RefusedByClient;
@@ -314,7 +315,7 @@ fn list(arguments: &ListArguments, workplace: &mut Workplace<'_>) -> Result<(), 
         lines.push(format!("{open_of_other_groups} more are open of other consumer groups (--any-group)"));
     }
     let unreadable = letters.unreadable_resolutions().iter();
-    lines.extend(unreadable.map(|told| format!("a resolution resolves nothing: {}", report::visible(told))));
+    lines.extend(unreadable.map(|told| format!("a resolution resolves nothing: {}", visible(told))));
     write(workplace.out, &lines)
 }
 

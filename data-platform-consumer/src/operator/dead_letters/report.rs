@@ -4,6 +4,7 @@
 //! anything; on a terminal its control characters are shown, not obeyed.
 
 use serde::Serialize;
+use service_chassis::visible::visible;
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{DeadLetterCause, OriginalRecord, Resolution};
 
@@ -143,18 +144,6 @@ pub(super) fn text_or_hex(bytes: &[u8]) -> String {
     )
 }
 
-/// In one line, with nothing that a terminal would obey.
-pub(super) fn visible(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut visible, character| {
-        if character.is_control() {
-            visible.extend(character.escape_default());
-        } else {
-            visible.push(character);
-        }
-        visible
-    })
-}
-
 fn cut(text: &str) -> String {
     if text.chars().count() <= WORDS_IN_A_LINE {
         return text.to_owned();
@@ -165,11 +154,6 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
-        assert_eq!(visible("no\u{1b}[2Jsuch\nproduct é"), "no\\u{1b}[2Jsuch\\nproduct é");
-    }
 
     #[test]
     fn what_is_no_text_is_shown_as_its_bytes() {

@@ -3,10 +3,11 @@
 //! Everything about one dead letter.
 
 use serde::Serialize;
+use service_chassis::visible::visible;
 use shared_messages::dead_letter::{ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TIMESTAMP, Resolution};
 
 use super::letter::Letter;
-use super::report::{Summary, text_or_hex, visible};
+use super::report::{Summary, text_or_hex};
 
 /// One dead letter with all that it carries, for a program.
 #[derive(Debug, Serialize)]

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+use service_chassis::visible::visible;
 
 use super::{Change, Effect, Finding, Look, Members, Position};
 
@@ -44,7 +45,9 @@ impl Display for Members {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(members) if members.is_empty() => f.write_str("no members now"),
-            Self::Known(members) => write!(f, "{} members now: {}", members.len(), members.join(", ")),
+            Self::Known(members) => {
+                write!(f, "{} members now: {}", members.len(), visible(&members.join(", ")))
+            }
             Self::Unclear(cause) => write!(f, "whether it has members now is not known ({cause})"),
         }
     }

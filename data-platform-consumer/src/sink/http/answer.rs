@@ -24,6 +24,8 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use service_chassis::exit::causes;
+use service_chassis::visible::visible;
 
 use crate::sink::DeliveryFailure;
 
@@ -125,7 +127,7 @@ fn quote(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let printable = text.chars().map(|character| if character.is_control() { ' ' } else { character });
     let words: String = printable.take(LONGEST_QUOTE).collect();
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    visible(&words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The client's errors only say where they came from; the last cause says what happened.
@@ -141,15 +143,6 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
             inner = held;
         }
         inner.downcast_ref()
-    })
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
     })
 }
 

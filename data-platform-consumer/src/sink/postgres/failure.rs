@@ -11,6 +11,8 @@
 
 use std::error::Error as _;
 
+use service_chassis::exit;
+use service_chassis::visible::visible;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -25,7 +27,7 @@ pub(super) fn of(error: &Error) -> NotTaken {
     if let Some(told) = error.as_db_error() {
         return of_server(told);
     }
-    let text = with_causes(error);
+    let text = exit::sentence(error);
     NotTaken::Whatever(
         if error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
             DeliveryFailure::unavailable(format!("the database cannot be reached: {text}"))
@@ -39,7 +41,7 @@ pub(super) fn of(error: &Error) -> NotTaken {
 
 fn of_server(told: &DbError) -> NotTaken {
     // What it knows of the values (DETAIL) is not told on: it may quote the order.
-    let text = format!("{} (SQLSTATE {})", told.message(), told.code().code());
+    let text = format!("{} (SQLSTATE {})", visible(told.message()), told.code().code());
     match meaning(told) {
         Meaning::Rejected => NotTaken::OneOfThem(DeliveryFailure::rejected(text)),
         Meaning::Unavailable => NotTaken::Whatever(DeliveryFailure::unavailable(text)),
@@ -89,16 +91,6 @@ fn of_code(code: &SqlState) -> Meaning {
         },
     };
     Meaning::Misconfigured(cure)
-}
-
-/// With its causes, in one line. The driver does not repeat a password.
-pub(super) fn with_causes(error: &Error) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use service_chassis::exit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Error, NoTls, Statement};
@@ -32,7 +33,7 @@ pub(super) fn config(settings: &PostgresSinkSettings) -> Result<Config, SinkRefu
         .url
         .expose()
         .parse()
-        .map_err(|error: Error| SinkRefused::new("sink.postgres.url", failure::with_causes(&error)))?;
+        .map_err(|error: Error| SinkRefused::new("sink.postgres.url", exit::sentence(&error)))?;
     let options = format!(
         "{} -c synchronous_commit=on -c statement_timeout={} -c {MARK}=direct",
         config.get_options().unwrap_or_default(),

@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use service_chassis::visible::visible;
 use shared_messages::dead_letter::ResolutionOutcome;
 use tokio::runtime::Handle;
 
@@ -173,7 +174,7 @@ impl Replay {
             .map(|(id, outcome)| {
                 let event = self.letters.find(id).and_then(|letter| letter.event.as_ref().ok());
                 let order = event.map_or_else(|| "-".to_owned(), |event| event.message.order_id.to_string());
-                format!("{id:<8} order {order:<8} {}", report::visible(&told(&outcome)))
+                format!("{id:<8} order {order:<8} {}", visible(&told(&outcome)))
             })
             .collect();
         write(workplace.out, &lines)
@@ -202,7 +203,7 @@ impl Replay {
             parts.iter().filter(|(many, _)| *many > 0).map(|(many, what)| format!("{many} {what}")).collect();
         let mut lines = vec![told.join(", ")];
         if let Some(reason) = &state.halted {
-            lines.push(format!("the replay ended early: {}", report::visible(reason)));
+            lines.push(format!("the replay ended early: {}", visible(reason)));
         }
         drop(state);
         write(workplace.out, &lines)?;
