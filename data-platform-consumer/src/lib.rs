@@ -12,6 +12,8 @@ pub mod consumer_group;
 pub mod delivery;
 pub mod sink;
 
+mod kafka_clients;
+
 pub mod audit;
 pub mod operator;
 

@@ -12,11 +12,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use shared_messages::dead_letter::{DeadLetter, is_resolution, parking_resumed_of};
 
 use super::Record;
 use super::ceiling::RecentDeadLetters;
+use crate::kafka_clients;
 use crate::settings::KafkaSettings;
 
 /// All of it may take so long.
@@ -38,7 +39,8 @@ impl EndOfDeadLetters {
     pub(crate) fn read(&self) -> KafkaResult<RecentDeadLetters> {
         let deadline = Instant::now() + LIMIT;
         let topic = self.kafka.dead_letter_topic();
-        let reader: BaseConsumer = config(&self.kafka).create()?;
+        let mut config = kafka_clients::reading(&self.kafka, &self.kafka.group_id);
+        let reader: BaseConsumer = config.set_log_level(RDKafkaLogLevel::Emerg).create()?;
         let (low, high) = reader.fetch_watermarks(&topic, self.partition, left(deadline))?;
         let mut recent = RecentDeadLetters { ages: Vec::new(), end: high, resumed_at: None };
         if low >= high {
@@ -146,27 +148,6 @@ fn read_from(
             }
         }
     }
-}
-
-fn config(kafka: &KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("client.id", "data-platform-consumer").set("reconnect.backoff.max.ms", "2000");
-    for (key, value) in kafka.properties.iter() {
-        config.set(key, value);
-    }
-    // They name one client of the service, of which there cannot be two.
-    config.remove("group.instance.id").remove("transactional.id");
-    config
-        .set("bootstrap.servers", &kafka.bootstrap_servers)
-        // librdkafka assigns partitions only to a client with a group's name; this one never joins it.
-        .set("group.id", &kafka.group_id)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .set("allow.auto.create.topics", "false")
-        .set_log_level(RDKafkaLogLevel::Emerg);
-    config
 }
 
 fn left(deadline: Instant) -> Duration {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use shared_messages::OccurredAt;
@@ -22,6 +22,7 @@ use shared_messages::dead_letter::{DeadLetter, OriginalRecord, is_dead_letter_he
 
 use super::{Record, RecordPosition};
 use crate::consumer_group::{AssignmentEpoch, Parking, Signal};
+use crate::kafka_clients::{self, told_with_cure};
 use crate::settings::KafkaSettings;
 
 /// What is unacknowledged for so long is reported, and tried again.
@@ -130,53 +131,12 @@ impl DeadLetters {
 }
 
 fn config(kafka: &KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
+    let mut config = kafka_clients::writing(kafka, DELIVERY_TIMEOUT);
     config
-        .set("client.id", "data-platform-consumer")
-        .set("reconnect.backoff.max.ms", "2000")
         // What came in must go out, with headers added; the topic's own limit is the broker's affair.
         .set("message.max.bytes", "16777216")
-        .set("compression.type", "lz4");
-    for (key, value) in kafka.properties.iter() {
-        config.set(key, value);
-    }
-    // Of no use to a producer that is no transaction's, and aliases of what is set below.
-    config.remove("transactional.id").remove("request.required.acks").remove("message.timeout.ms");
-    config
-        .set("bootstrap.servers", &kafka.bootstrap_servers)
-        .set("delivery.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("allow.auto.create.topics", "false")
-        .set("delivery.report.only.error", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
     config
-}
-
-/// The error, and what an operator can do about it.
-fn told_with_cure(error: &KafkaError, topic: &str) -> String {
-    use RDKafkaErrorCode as Code;
-    let cure = match error.rdkafka_error_code() {
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
-            format!("the topic {topic} does not exist: run `order-service topics`")
-        }
-        Some(Code::UnknownPartition) => {
-            format!("the topic {topic} has fewer partitions than the one that is read: add some")
-        }
-        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-            format!("this user may not write to the topic {topic}: have it granted")
-        }
-        Some(Code::MessageSizeTooLarge) => format!(
-            "the topic {topic} does not take a record of this size with its headers: raise its max.message.bytes"
-        ),
-        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
-            "fewer replicas are in sync than the topic's min.insync.replicas: start the other brokers"
-                .to_owned()
-        }
-        Some(Code::MessageTimedOut) => "no broker has taken it in time".to_owned(),
-        _ => return error.to_string(),
-    };
-    format!("{cure} ({error})")
 }
 
 struct Mailbox {

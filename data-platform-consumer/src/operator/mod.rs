@@ -4,7 +4,6 @@
 //! their own, are never members of the service's group, share the settings with it, and end in a bounded time whatever Kafka
 //! does.
 
-mod client;
 pub mod dead_letters;
 pub mod positions;
 mod stop;

@@ -12,10 +12,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::consumer_group::RefusedByClient;
 use crate::delivery::Record;
+use crate::kafka_clients::{self, Ears, refused};
 use crate::settings::KafkaSettings;
 
 /// One wait for a record; the limit is looked at in between.
@@ -38,7 +39,9 @@ pub enum ReadError {
         cause: String,
     },
     /// There is no such topic, or this user may not see it.
-    #[error("topic {topic} cannot be read: {cause}: correct kafka.topic, or have Describe and Read granted")]
+    #[error(
+        "topic {topic} cannot be read: {cause}: correct kafka.topic, or have Describe and Read granted on it and on the group"
+    )]
     Topic {
         /// Its name.
         topic: String,
@@ -56,7 +59,7 @@ pub(crate) struct Ends {
 
 /// A client of one topic that is no member of the group.
 pub(crate) struct TopicReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ears>,
     topic: String,
     servers: String,
     limit: Duration,
@@ -65,21 +68,11 @@ pub(crate) struct TopicReader {
 impl TopicReader {
     /// Connects in the background; `limit` is how long a silence of Kafka may last.
     pub(crate) fn connect(kafka: &KafkaSettings, topic: &str, limit: Duration) -> Result<Self, ReadError> {
-        let mut config = ClientConfig::new();
-        for (key, value) in kafka.properties.iter() {
-            config.set(key, value);
-        }
-        config
-            .set("bootstrap.servers", &kafka.bootstrap_servers)
-            .set("group.id", &kafka.group_id)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_uncommitted")
-            // What retention takes during the reading is no end of it.
-            .set("auto.offset.reset", "earliest")
-            .set("queued.max.messages.kbytes", "16384");
-        let consumer = config.create().map_err(|error| RefusedByClient::new(&error, kafka))?;
+        let mut config = kafka_clients::reading(kafka, &kafka.group_id);
+        config.set("isolation.level", "read_uncommitted");
+        let consumer = config
+            .create_with_context(Ears::default())
+            .map_err(|error| RefusedByClient::new(&error, kafka))?;
         Ok(Self { consumer, topic: topic.to_owned(), servers: kafka.bootstrap_servers.clone(), limit })
     }
 
@@ -87,7 +80,7 @@ impl TopicReader {
     pub(crate) fn ends_if_there(&self) -> Result<Option<Vec<Ends>>, ReadError> {
         let begin = Instant::now();
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), self.limit);
-        let metadata = metadata.map_err(|error| self.silent(&error))?;
+        let metadata = metadata.map_err(|error| self.failed(&error))?;
         let found = metadata.topics().first();
         match found.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from) {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(None),
@@ -104,7 +97,7 @@ impl TopicReader {
         let ends = ids.map(|partition| {
             let left = self.limit.saturating_sub(begin.elapsed()).max(ONE_WAIT);
             let watermarks = self.consumer.fetch_watermarks(&self.topic, partition, left);
-            watermarks.map(|(low, high)| Ends { low, high }).map_err(|error| self.silent(&error))
+            watermarks.map(|(low, high)| Ends { low, high }).map_err(|error| self.failed(&error))
         });
         ends.collect::<Result<_, _>>().map(Some)
     }
@@ -123,10 +116,10 @@ impl TopicReader {
             asked.add_partition(&self.topic, id);
         }
         let answer = self.consumer.committed_offsets(asked, self.limit);
-        let answer = answer.map_err(|error| self.silent(&error))?;
+        let answer = answer.map_err(|error| self.failed(&error))?;
         ids.map(|id| {
             let Some(element) = answer.find_partition(&self.topic, id) else { return Ok(None) };
-            element.error().map_err(|error| self.silent(&error))?;
+            element.error().map_err(|error| self.failed(&error))?;
             Ok(element.offset().to_raw().filter(|offset| *offset >= 0))
         })
         .collect()
@@ -164,7 +157,7 @@ impl TopicReader {
             self.add(&mut asked, *id, Offset::Offset(since_millis.max(0)))?;
         }
         let answer = self.consumer.offsets_for_times(asked, self.limit);
-        let answer = answer.map_err(|error| self.silent(&error))?;
+        let answer = answer.map_err(|error| self.failed(&error))?;
         let mut unsure = BTreeMap::new();
         for element in answer.elements() {
             if let Some(ends) = filled.get_mut(&element.partition()) {
@@ -204,7 +197,7 @@ impl TopicReader {
         for (id, ends) in &open {
             self.add(&mut assigned, *id, Offset::Offset(ends.low))?;
         }
-        self.consumer.assign(&assigned).map_err(|error| self.silent(&error))?;
+        self.consumer.assign(&assigned).map_err(|error| self.failed(&error))?;
         let mut heard_at = Instant::now();
         while !open.is_empty() {
             let done = match self.consumer.poll(ONE_WAIT) {
@@ -221,6 +214,7 @@ impl TopicReader {
                     heard_at = Instant::now();
                     Some(id)
                 }
+                Some(Err(error)) if refused(&error) => return Err(self.failed(&error)),
                 // It goes on by itself, or the silence tells.
                 Some(Err(_)) | None => None,
             };
@@ -228,24 +222,30 @@ impl TopicReader {
                 self.leave(id)?;
             }
             if heard_at.elapsed() >= self.limit {
-                return Err(self.silent(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+                return Err(self.failed(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
             }
         }
-        self.consumer.unassign().map_err(|error| self.silent(&error))
+        self.consumer.unassign().map_err(|error| self.failed(&error))
     }
 
     /// What comes behind the end is not fetched while the other partitions are read.
     fn leave(&self, id: i32) -> Result<(), ReadError> {
         let mut done = TopicPartitionList::new();
         done.add_partition(&self.topic, id);
-        self.consumer.incremental_unassign(&done).map_err(|error| self.silent(&error))
+        self.consumer.incremental_unassign(&done).map_err(|error| self.failed(&error))
     }
 
     fn add(&self, list: &mut TopicPartitionList, id: i32, offset: Offset) -> Result<(), ReadError> {
-        list.add_partition_offset(&self.topic, id, offset).map_err(|error| self.silent(&error))
+        list.add_partition_offset(&self.topic, id, offset).map_err(|error| self.failed(&error))
     }
 
-    fn silent(&self, error: &KafkaError) -> ReadError {
-        ReadError::Silent { servers: self.servers.clone(), limit: self.limit, cause: error.to_string() }
+    /// Kafka has said no, or nothing.
+    fn failed(&self, error: &KafkaError) -> ReadError {
+        if refused(error) {
+            let cause = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string());
+            return ReadError::Topic { topic: self.topic.clone(), cause };
+        }
+        let cause = kafka_clients::cause_of(&self.consumer, error);
+        ReadError::Silent { servers: self.servers.clone(), limit: self.limit, cause }
     }
 }

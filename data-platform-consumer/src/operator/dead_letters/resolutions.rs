@@ -5,9 +5,10 @@
 //! A resolution counts when every in-sync replica has it: the producer is idempotent with `acks=all`, and each write is
 //! answered by its acknowledgement. One that is not may stand in the topic all the same; resolving again does no harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, config::RDKafkaLogLevel};
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::letter::LetterId;
 use crate::consumer_group::RefusedByClient;
-use crate::operator::client::{self, Ears};
+use crate::kafka_clients::{self, Ears, told_with_cure};
 use crate::settings::KafkaSettings;
 
 /// It is not known to be written.
@@ -28,19 +29,22 @@ pub struct NotAcknowledged(String);
 /// Writes what became of dead letters behind them.
 pub(super) struct Resolutions {
     producer: ThreadedProducer<Acknowledgements>,
-    topic: String,
+    topic: Arc<str>,
 }
 
 /// A resolution on its way.
-pub(super) struct Pending(oneshot::Receiver<Result<(), KafkaError>>);
+pub(super) struct Pending {
+    answer: oneshot::Receiver<Result<(), KafkaError>>,
+    topic: Arc<str>,
+}
 
 impl Resolutions {
     pub(super) fn connect(kafka: &KafkaSettings, timeout: Duration) -> Result<Self, RefusedByClient> {
-        let config = client::writing(kafka, timeout);
+        let config = kafka_clients::writing(kafka, timeout);
         let producer = config
             .create_with_context(Acknowledgements(Ears::default()))
             .map_err(|error| RefusedByClient::new(&error, kafka))?;
-        Ok(Self { producer, topic: kafka.dead_letter_topic() })
+        Ok(Self { producer, topic: kafka.dead_letter_topic().into() })
     }
 
     /// Sends one, with the dead letter's partition and key, and no value.
@@ -78,39 +82,31 @@ impl Resolutions {
             None => record,
         };
         self.producer.send(record).map_err(|(error, _)| NotAcknowledged(error.to_string()))?;
-        Ok(Pending(answer))
+        Ok(Pending { answer, topic: Arc::clone(&self.topic) })
     }
 }
 
 impl Pending {
     /// Waits for Kafka's answer, which comes within the time-out of the producer.
     pub(super) async fn acknowledged(self) -> Result<(), NotAcknowledged> {
-        Self::told(self.0.await)
+        Self::told(self.answer.await, &self.topic)
     }
 
     /// The same, on a thread that may wait.
     pub(super) fn wait(self) -> Result<(), NotAcknowledged> {
-        Self::told(self.0.blocking_recv())
+        Self::told(self.answer.blocking_recv(), &self.topic)
     }
 
     fn told(
         answer: Result<Result<(), KafkaError>, oneshot::error::RecvError>,
+        topic: &str,
     ) -> Result<(), NotAcknowledged> {
         match answer {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(NotAcknowledged(told_with_cure(&error))),
+            Ok(Err(error)) => Err(NotAcknowledged(told_with_cure(&error, topic))),
             Err(_) => Err(NotAcknowledged("the client was closed".to_owned())),
         }
     }
-}
-
-fn told_with_cure(error: &KafkaError) -> String {
-    let forbidden =
-        [RDKafkaErrorCode::TopicAuthorizationFailed, RDKafkaErrorCode::ClusterAuthorizationFailed];
-    if error.rdkafka_error_code().is_some_and(|code| forbidden.contains(&code)) {
-        return format!("this user may not write to the dead-letter topic, have Write granted ({error})");
-    }
-    error.to_string()
 }
 
 impl Drop for Resolutions {

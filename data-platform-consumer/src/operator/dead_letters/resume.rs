@@ -12,7 +12,7 @@ use rdkafka::metadata::MetadataTopic;
 use super::resolutions::{NotAcknowledged, Pending, Resolutions};
 use super::{DeadLettersError, ResumeArguments, Workplace, write};
 use crate::consumer_group::{RefusedByClient, ceiling_reached_at};
-use crate::operator::client::{self, Ears};
+use crate::kafka_clients::{self, Ears, refused};
 use crate::settings::KafkaSettings;
 
 pub(super) fn run(
@@ -62,29 +62,18 @@ fn stopped_partitions(
     kafka: &KafkaSettings,
     limit: std::time::Duration,
 ) -> Result<Vec<i32>, DeadLettersError> {
-    let config = client::reading(kafka, &kafka.group_id);
+    let config = kafka_clients::reading(kafka, &kafka.group_id);
     let consumer: BaseConsumer<Ears> =
         config.create_with_context(Ears::default()).map_err(|error| RefusedByClient::new(&error, kafka))?;
     committed(&consumer, &kafka.topic, limit).map_err(|error| {
         let cause = consumer.context().heard().unwrap_or_else(|| error.to_string());
-        match error.rdkafka_error_code() {
-            Some(code) if REFUSALS.contains(&code) => DeadLettersError::PositionsRefused {
-                topic: kafka.topic.clone(),
-                group: kafka.group_id.clone(),
-                cause: code.to_string(),
-            },
-            _ => DeadLettersError::Silent { servers: kafka.bootstrap_servers.clone(), limit, cause },
+        if refused(&error) {
+            let (topic, group) = (kafka.topic.clone(), kafka.group_id.clone());
+            return DeadLettersError::PositionsRefused { topic, group, cause: error.to_string() };
         }
+        DeadLettersError::Silent { servers: kafka.bootstrap_servers.clone(), limit, cause }
     })
 }
-
-/// Kafka has answered, and says no.
-const REFUSALS: [RDKafkaErrorCode; 4] = [
-    RDKafkaErrorCode::UnknownTopicOrPartition,
-    RDKafkaErrorCode::UnknownTopic,
-    RDKafkaErrorCode::TopicAuthorizationFailed,
-    RDKafkaErrorCode::GroupAuthorizationFailed,
-];
 
 fn committed(
     consumer: &BaseConsumer<Ears>,

@@ -20,8 +20,8 @@ use super::DeadLettersError;
 use super::letter::Letters;
 use crate::consumer_group::RefusedByClient;
 use crate::delivery::Record;
+use crate::kafka_clients::{self, Ears, is_forbidden, refused};
 use crate::operator::Stop;
-use crate::operator::client::{self, Ears};
 use crate::settings::KafkaSettings;
 
 /// The name of a group that nobody joins.
@@ -56,7 +56,7 @@ impl DeadLetterTopic {
         limit: Duration,
         stop: Stop,
     ) -> Result<Self, DeadLettersError> {
-        let config = client::reading(kafka, NEVER_JOINED);
+        let config = kafka_clients::reading(kafka, NEVER_JOINED);
         let consumer = config
             .create_with_context(Ears::default())
             .map_err(|error| RefusedByClient::new(&error, kafka))?;
@@ -187,24 +187,4 @@ impl DeadLetterTopic {
         let cause = self.consumer.context().heard().unwrap_or_else(|| error.to_string());
         DeadLettersError::Silent { servers: self.servers.clone(), limit: self.limit, cause }
     }
-}
-
-/// Whether Kafka has answered, and says no.
-fn refused(error: &KafkaError) -> bool {
-    is_forbidden(error)
-        || matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-        )
-}
-
-fn is_forbidden(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-        )
-    )
 }

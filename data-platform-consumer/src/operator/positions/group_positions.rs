@@ -17,7 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{Change, Look, Members, Position, PositionsError, Target};
 use crate::consumer_group::RefusedByClient;
-use crate::operator::client::{self, Ears};
+use crate::kafka_clients::{self, Ears};
 use crate::settings::KafkaSettings;
 
 /// librdkafka takes a time of nothing for one without end.
@@ -39,7 +39,7 @@ pub struct GroupPositions {
 impl GroupPositions {
     /// Connects in the background; `limit` is how long one look, or one commit, may take.
     pub fn connect(kafka: &KafkaSettings, limit: Duration) -> Result<Self, RefusedByClient> {
-        let consumer = client::speaking_for(kafka, &kafka.group_id)
+        let consumer = kafka_clients::speaking_for(kafka, &kafka.group_id)
             .create_with_context(Ears::default())
             .map_err(|error| RefusedByClient::new(&error, kafka))?;
         Ok(Self {
@@ -163,7 +163,7 @@ impl GroupPositions {
         let within = MEMBERS_WITHIN.min(self.limit);
         let groups = match consumer.fetch_group_list(Some(&self.group), within) {
             Ok(groups) => groups,
-            Err(error) => return Members::Unclear(client::cause_of(consumer, &error)),
+            Err(error) => return Members::Unclear(kafka_clients::cause_of(consumer, &error)),
         };
         match groups.groups().iter().find(|group| group.name() == self.group) {
             Some(group) => {
@@ -197,7 +197,8 @@ impl GroupPositions {
 
     fn failed(&self, what: String, error: &KafkaError) -> PositionsError {
         let consumer = self.consumer.as_deref();
-        let cause = consumer.map_or_else(|| error.to_string(), |consumer| client::cause_of(consumer, error));
+        let cause =
+            consumer.map_or_else(|| error.to_string(), |consumer| kafka_clients::cause_of(consumer, error));
         let (topic, group) = (self.topic.clone(), &self.group);
         let code = error.rdkafka_error_code();
         match code {

@@ -23,7 +23,7 @@ use super::super::DeadLettersError;
 use super::state::State;
 use crate::consumer_group::RefusedByClient;
 use crate::delivery::Record;
-use crate::operator::client::{self, Ears};
+use crate::kafka_clients::{self, Ears};
 use crate::settings::KafkaSettings;
 
 /// One wait for a record. Calls that ended are looked at in between.
@@ -110,7 +110,7 @@ impl Member {
     pub(super) fn join(kafka: &KafkaSettings, topic: &str, state: State) -> Result<Self, RefusedByClient> {
         let refused = |error: KafkaError| RefusedByClient::new(&error, kafka);
         let group = group_of(kafka);
-        let mut config = client::reading(kafka, &group);
+        let mut config = kafka_clients::reading(kafka, &group);
         let milliseconds = |duration: Duration| duration.as_millis().to_string();
         config
             .set("partition.assignment.strategy", "range")

@@ -1,7 +1,8 @@
-//! # Clients of operator's commands
+//! # Clients beside the group's own
 //!
-//! librdkafka set up from the service's own `[kafka]` settings, so that an operator reaches what the service reaches. None of
-//! these clients ever joins the service's group or creates a topic, and only one that sets positions commits.
+//! librdkafka set up from the service's own `[kafka]` settings, so that whoever writes dead letters, looks at them, or decides
+//! about positions reaches what the service reaches. None of these clients ever joins the service's group or creates a topic,
+//! and only one that sets positions commits.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,10 +23,10 @@ fn shared(kafka: &KafkaSettings) -> ClientConfig {
     for (key, value) in kafka.properties.iter() {
         config.set(key, value);
     }
-    // They name one client of the service, of which there cannot be two: with them a command would throw a replica out.
+    // They name one client of the service, of which there cannot be two: with them a second one would throw a replica out.
     config.remove("group.instance.id").remove("transactional.id");
     config
-        .set("client.id", "data-platform-consumer-operator")
+        .set("client.id", "data-platform-consumer")
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         .set("reconnect.backoff.max.ms", "1000")
         .set("allow.auto.create.topics", "false");
@@ -33,7 +34,7 @@ fn shared(kafka: &KafkaSettings) -> ClientConfig {
 }
 
 /// A client that reads, under the name of this group, which it may or may not join.
-pub(super) fn reading(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
+pub(crate) fn reading(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
     let mut config = shared(kafka);
     config
         .set("group.id", group_id)
@@ -47,14 +48,14 @@ pub(super) fn reading(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
 }
 
 /// A client that speaks in this group's name: it looks its positions up, and may commit.
-pub(super) fn speaking_for(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
+pub(crate) fn speaking_for(kafka: &KafkaSettings, group_id: &str) -> ClientConfig {
     let mut config = reading(kafka, group_id);
     config.set("enable.partition.eof", "false").set("auto.offset.reset", "error");
     config
 }
 
 /// A client that writes, and has given up or knows better after `timeout`.
-pub(super) fn writing(kafka: &KafkaSettings, timeout: Duration) -> ClientConfig {
+pub(crate) fn writing(kafka: &KafkaSettings, timeout: Duration) -> ClientConfig {
     let mut config = shared(kafka);
     // Aliases of what is set below: which of two would count is nobody's promise.
     config.remove("request.required.acks").remove("delivery.timeout.ms");
@@ -68,12 +69,12 @@ pub(super) fn writing(kafka: &KafkaSettings, timeout: Duration) -> ClientConfig 
 
 /// Keeps the most telling thing that went wrong, for the error that a person reads.
 #[derive(Debug, Default)]
-pub(super) struct Ears {
+pub(crate) struct Ears {
     heard: Mutex<Option<String>>,
 }
 
 impl Ears {
-    pub(super) fn heard(&self) -> Option<String> {
+    pub(crate) fn heard(&self) -> Option<String> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -96,7 +97,7 @@ impl ClientContext for Ears {
 impl ConsumerContext for Ears {}
 
 /// The most telling reason for an error that a call of this client ended with.
-pub(super) fn cause_of(consumer: &BaseConsumer<Ears>, error: &KafkaError) -> String {
+pub(crate) fn cause_of(consumer: &BaseConsumer<Ears>, error: &KafkaError) -> String {
     let mut answer = None;
     while let Some(told) = consumer.poll(TIME_TO_LISTEN) {
         // What a broker answers about the group comes in a record's place. The client's own errors come there too, but
@@ -106,4 +107,51 @@ pub(super) fn cause_of(consumer: &BaseConsumer<Ears>, error: &KafkaError) -> Str
     }
     let heard = answer.or_else(|| consumer.context().heard());
     heard.unwrap_or_else(|| error.rdkafka_error_code().map_or(error.to_string(), |code| code.to_string()))
+}
+
+/// Whether Kafka has answered, and says no.
+pub(crate) fn refused(error: &KafkaError) -> bool {
+    is_forbidden(error)
+        || matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+        )
+}
+
+/// Whether it says that this user may not.
+pub(crate) fn is_forbidden(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
+
+/// Why a record was not taken by this topic, and what an operator can do about it.
+pub(crate) fn told_with_cure(error: &KafkaError, topic: &str) -> String {
+    use RDKafkaErrorCode as Code;
+    let cure = match error.rdkafka_error_code() {
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+            format!("the topic {topic} does not exist: run `order-service topics`")
+        }
+        Some(Code::UnknownPartition) => {
+            format!("the topic {topic} has fewer partitions than the one that is read: add some")
+        }
+        Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            format!("this user may not write to the topic {topic}, have Write granted")
+        }
+        Some(Code::MessageSizeTooLarge) => format!(
+            "the topic {topic} does not take a record of this size with its headers: raise its max.message.bytes"
+        ),
+        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => {
+            "fewer replicas are in sync than the topic's min.insync.replicas: start the other brokers"
+                .to_owned()
+        }
+        Some(Code::MessageTimedOut) => "no broker has taken it in time".to_owned(),
+        _ => return error.to_string(),
+    };
+    format!("{cure} ({error})")
 }
