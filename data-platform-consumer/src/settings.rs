@@ -150,7 +150,7 @@ pub(crate) fn refused_sink(report: &SettingsReport, refused: &SinkRefused) -> Se
 type Rule = (bool, &'static str, &'static str);
 
 fn broken_rule(settings: &Settings) -> Option<(String, String)> {
-    let Settings { kafka, delivery, .. } = settings;
+    let Settings { kafka, delivery, sink, .. } = settings;
     let reserved = kafka.properties.iter().find(|(key, _)| RESERVED_PROPERTIES.contains(key));
     if let Some((key, _)) = reserved {
         let reason = "it has a setting of its own, or the promises of this service hang on it";
@@ -161,9 +161,23 @@ fn broken_rule(settings: &Settings) -> Option<(String, String)> {
     {
         return Some((format!("kafka.properties.{property}"), reason.to_owned()));
     }
-    let rules = names(kafka).into_iter().chain(times(kafka, delivery)).chain(limits(delivery));
+    let rules = names(kafka)
+        .into_iter()
+        .chain(times(kafka, delivery))
+        .chain(limits(delivery))
+        .chain([longest_call(delivery, sink)]);
     let (_, key, reason) = rules.into_iter().find(|(holds, ..)| !holds)?;
     Some((key.to_owned(), reason.to_owned()))
+}
+
+/// A call that takes its time is not one that stands still.
+fn longest_call(delivery: &DeliverySettings, sink: &SinkSettings) -> Rule {
+    (
+        sink.longest_call() < delivery.stall_timeout,
+        "delivery.stall_timeout",
+        "it must be longer than the longest call of the sink that is in use (its times in [sink] together), or a call \
+         that takes its time would count as stalled",
+    )
 }
 
 fn names(kafka: &KafkaSettings) -> [Rule; 3] {
@@ -306,6 +320,20 @@ mod tests {
         ] {
             let error = with(&[(name, value)]).unwrap_err();
             assert!(error.contains(key) && error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_takes_its_time_must_not_count_as_stalled() {
+        for (kind, name) in [
+            ("log", "SINK__LOG__WAIT"),
+            ("http", "SINK__HTTP__TIMEOUT"),
+            ("postgres", "SINK__POSTGRES__STATEMENT_TIMEOUT"),
+        ] {
+            let used = ("SINK__KIND", kind);
+            let error = with(&[used, (name, "5m")]).unwrap_err();
+            assert!(error.contains("delivery.stall_timeout"), "{error}");
+            with(&[used, (name, "5m"), ("DELIVERY__STALL_TIMEOUT", "10m")]).unwrap();
         }
     }
 

@@ -1,7 +1,6 @@
 //! # The command `audit`
 
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _};
@@ -12,6 +11,7 @@ use super::{Failure, runtime};
 use crate::audit::comparison::Window;
 use crate::audit::report::Report;
 use crate::audit::{self, Plan};
+use crate::operator::Patience;
 use crate::settings::Settings;
 use crate::sink::SinkKind;
 
@@ -30,20 +30,12 @@ pub(super) struct AuditArguments {
     /// The most findings of each kind that are told; all are counted
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     limit: usize,
-    /// The most seconds for which Kafka may say nothing
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
-    kafka_timeout: Duration,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 fn time(text: &str) -> Result<OccurredAt, InvalidTime> {
     OccurredAt::parse(text)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        Ok(_) | Err(_) => Err("it must be a number from 1 to 3600".to_owned()),
-    }
 }
 
 /// The promise was broken.
@@ -79,8 +71,11 @@ pub(super) fn run(
         let reason = "must be \"postgres\": an audit compares the topic with that sink's table";
         return Err(Failure::Settings(settings_report.reject("sink.kind", reason)));
     }
-    let plan =
-        Plan { window: arguments.window(), limit: arguments.limit, kafka_timeout: arguments.kafka_timeout };
+    let plan = Plan {
+        window: arguments.window(),
+        limit: arguments.limit,
+        kafka_timeout: arguments.patience.kafka_timeout,
+    };
     let report = runtime()?.block_on(audit::run(settings, plan))?;
     print(&report, arguments.json).map_err(Failure::Print)?;
     if report.is_kept() {

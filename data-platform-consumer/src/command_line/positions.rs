@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use humantime_serde::re::humantime::parse_duration;
 use service_chassis::settings::{SettingsError, SettingsReport};
 
+use crate::operator::Patience;
 use crate::operator::positions::{
     self, Change, GroupPositions, Look, Members, PositionsError, Selection, Target,
 };
@@ -59,14 +58,6 @@ pub(super) struct Which {
     lost: bool,
 }
 
-/// How long Kafka is waited for.
-#[derive(Debug, Clone, Copy, Args)]
-pub(super) struct Patience {
-    /// How long one look at Kafka, or one commit, may take
-    #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "30s")]
-    kafka_timeout: Duration,
-}
-
 /// Why a command ends with a failure.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PositionsFailure {
@@ -83,13 +74,6 @@ pub(super) enum PositionsFailure {
          `data-platform-consumer positions set --lost --to earliest`, or another target"
     )]
     Lost { partitions: BTreeSet<i32> },
-}
-
-/// librdkafka counts milliseconds in 32 bits, and takes none at all for a wait without end.
-fn patience(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text).map_err(|error| error.to_string())?;
-    let bounds = Duration::from_millis(100)..=Duration::from_hours(1);
-    if bounds.contains(&duration) { Ok(duration) } else { Err("it must be from 100ms to 1h".to_owned()) }
 }
 
 impl Which {

@@ -5,8 +5,10 @@
 //! does.
 
 pub mod dead_letters;
+mod patience;
 pub mod positions;
 mod stop;
 pub(crate) mod topic_reader;
 
+pub use patience::Patience;
 pub use stop::Stop;

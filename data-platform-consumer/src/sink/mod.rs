@@ -121,6 +121,19 @@ pub struct SinkSettings {
     pub postgres: PostgresSinkSettings,
 }
 
+impl SinkSettings {
+    /// How long one request of the sink in use may take. A call that waits behind others takes longer.
+    pub(crate) fn longest_call(&self) -> Duration {
+        match self.kind {
+            SinkKind::Log => self.log.wait,
+            SinkKind::Http => self.http.connect_timeout.saturating_add(self.http.timeout),
+            SinkKind::Postgres => {
+                self.postgres.connect_timeout.saturating_add(self.postgres.statement_timeout)
+            }
+        }
+    }
+}
+
 /// Why there can be no sink with these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {reason}")]

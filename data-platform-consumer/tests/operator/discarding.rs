@@ -61,7 +61,7 @@ fn a_write_that_is_refused_is_told_and_nothing_counts_as_discarded() {
     let broker = Broker::with_partitions(1);
     broker.park(0, 1);
     broker.refuse_writes();
-    let answer = dead_letters(&broker.address, "discard --all --yes --wait 5s");
+    let answer = dead_letters(&broker.address, "discard --all --yes --kafka-timeout 5s");
     assert!(answer.said.ends_with("0 discarded\n"), "{answer:?}");
     let refused = answer.ended.unwrap_err();
     assert!(matches!(refused, DeadLettersError::NotResolved { failed: 1, all: 1, .. }), "{refused}");

@@ -125,7 +125,7 @@ fn a_kafka_that_is_away_is_given_up_after_the_wait() {
     let broker = Broker::with_partitions(1);
     broker.all_down();
     let started = Instant::now();
-    let away = dead_letters(&broker.address, "list --wait 1s").ended.unwrap_err();
+    let away = dead_letters(&broker.address, "list --kafka-timeout 1s").ended.unwrap_err();
     assert!(matches!(away, DeadLettersError::Silent { .. }), "{away}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }

@@ -89,6 +89,19 @@ fn a_platform_that_takes_nothing_from_us_ends_the_replay() {
 }
 
 #[test]
+fn a_platform_that_wants_to_be_left_alone_for_long_is_and_the_replay_ends() {
+    let broker = Broker::with_partitions(1);
+    (1..=20).for_each(|order_id| broker.park(0, order_id));
+    let patience = Some(Duration::from_mins(5));
+    let platform = Platform::with(move |_| Manner::Fail(DeliveryFailure::throttled("429", patience)));
+    let answer = replay(&broker.address, &platform, "--all --yes");
+    assert!(answer.said.contains("ended early: the platform takes nothing from us: 429"), "{answer:?}");
+    assert!(answer.said.contains("run it again in 300s"), "{answer:?}");
+    assert!(matches!(answer.ended, Err(DeadLettersError::NotReplayed { left: 20, all: 20 })), "{answer:?}");
+    assert!(platform.called().len() <= 4, "what was on its way, and no more: {:?}", platform.called());
+}
+
+#[test]
 fn one_that_cannot_be_read_stays_open_and_holds_up_nobody_else() {
     let broker = Broker::with_partitions(1);
     let undecodable = DeadLetter { cause: DeadLetterCause::Undecodable, ..letter(0, 1) };
@@ -158,7 +171,7 @@ fn what_cannot_be_resolved_stays_open_though_it_was_taken() {
     broker.park(0, 1);
     broker.refuse_writes();
     let platform = Platform::taking_everything();
-    let answer = replay(&broker.address, &platform, "--all --yes --wait 5s");
+    let answer = replay(&broker.address, &platform, "--all --yes --kafka-timeout 5s");
     assert!(
         answer.said.contains("still fails: it was delivered, but the resolution was not acknowledged"),
         "{answer:?}"
@@ -172,8 +185,9 @@ fn a_group_that_may_not_be_joined_is_told_with_what_to_do() {
     let broker = Broker::with_partitions(1);
     broker.park(0, 1);
     broker.refuse_the_group();
-    let refused =
-        replay(&broker.address, &Platform::taking_everything(), "--all --yes --wait 10s").ended.unwrap_err();
+    let refused = replay(&broker.address, &Platform::taking_everything(), "--all --yes --kafka-timeout 10s")
+        .ended
+        .unwrap_err();
     let expected = "have Read granted on group data-platform-consumer-dead-letter-replay";
     assert!(refused.to_string().contains(expected), "{refused}");
     assert_eq!(open(&broker.address), ["0:0"]);

@@ -3,15 +3,13 @@
 //! Which dead letters a command means: named ones, or all, and of these what the filters let pass. A group's dead letters
 //! are its own; in a topic that groups share, those of others are left alone unless that is asked for.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
-use humantime_serde::re::humantime::parse_duration;
 use shared_messages::dead_letter::DeadLetterCause;
 use shared_messages::{InvalidTime, OccurredAt};
 
 use super::DeadLettersError;
 use super::letter::{Letter, LetterId, Letters};
+use crate::operator::Patience;
 
 /// Which of them, and how long to wait for Kafka.
 #[derive(Debug, Clone, Args)]
@@ -43,9 +41,8 @@ pub(super) struct Filters {
     /// Those of every consumer group, and what does not tell of which it is
     #[arg(long)]
     any_group: bool,
-    /// How long Kafka may say nothing
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
-    pub(super) wait: Duration,
+    #[command(flatten)]
+    pub(super) patience: Patience,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -17,7 +17,7 @@ pub(super) fn run(
     workplace: &mut Workplace<'_>,
 ) -> Result<(), DeadLettersError> {
     let ChangeArguments { named, filters, yes } = arguments;
-    let (_, letters) = super::read(workplace, filters.wait)?;
+    let (_, letters) = super::read(workplace, filters.patience.kafka_timeout)?;
     let kafka = &workplace.settings.kafka;
     let chosen = named.choose(&letters, filters, &kafka.group_id)?;
     write(workplace.out, &resolved_already(&chosen.resolved))?;
@@ -30,11 +30,13 @@ pub(super) fn run(
         let what = format!("{all} would be discarded and never be delivered; say --yes to do it");
         return write(workplace.out, &[what]);
     }
-    let resolutions = Resolutions::connect(kafka, filters.wait)?;
+    let resolutions = Resolutions::connect(kafka, filters.patience.kafka_timeout)?;
     let mut failures: Vec<NotAcknowledged> = Vec::new();
+    let mut answered = 0;
     // Sent one behind the other, and only then waited for, as each answer takes a round trip.
     for some in chosen.open.chunks(AT_A_TIME) {
         if workplace.stop.is_asked() {
+            write(workplace.out, &[format!("{} discarded", answered - failures.len())])?;
             return Err(DeadLettersError::Stopped);
         }
         let send = |letter: &&Letter| {
@@ -42,6 +44,7 @@ pub(super) fn run(
         };
         let sent: Vec<_> = some.iter().map(send).collect();
         failures.extend(sent.into_iter().filter_map(|sent| sent.and_then(Pending::wait).err()));
+        answered += some.len();
     }
     let failed = failures.len();
     write(workplace.out, &[format!("{} discarded", all - failed)])?;

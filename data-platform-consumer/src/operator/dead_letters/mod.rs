@@ -30,7 +30,7 @@ use service_chassis::visible::visible;
 use tokio::runtime::Handle;
 
 use crate::consumer_group::RefusedByClient;
-use crate::operator::Stop;
+use crate::operator::{Patience, Stop};
 use crate::settings::Settings;
 use crate::sink::{Sink, SinkRefused};
 
@@ -77,10 +77,8 @@ pub struct ShowArguments {
     id: LetterId,
     #[command(flatten)]
     form: Form,
-    /// How long Kafka may say nothing
-    #[arg(long, value_name = "DURATION", default_value = "30s",
-        value_parser = humantime_serde::re::humantime::parse_duration)]
-    wait: Duration,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// What `discard` takes.
@@ -114,10 +112,8 @@ pub struct ResumeArguments {
     /// Do it
     #[arg(long)]
     yes: bool,
-    /// How long Kafka may say nothing
-    #[arg(long, value_name = "DURATION", default_value = "30s",
-        value_parser = humantime_serde::re::humantime::parse_duration)]
-    wait: Duration,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// How it is shown.
@@ -138,7 +134,7 @@ pub enum DeadLettersError {
     #[error(transparent)]
     Sink(#[from] SinkRefused),
     /// Nobody answered in time.
-    #[error("no answer from Kafka at {servers} within {limit:?} (--wait): {cause}")]
+    #[error("no answer from Kafka at {servers} within {limit:?} (--kafka-timeout): {cause}")]
     Silent {
         /// Where it is looked for.
         servers: String,
@@ -287,7 +283,7 @@ struct Listing {
 
 fn list(arguments: &ListArguments, workplace: &mut Workplace<'_>) -> Result<(), DeadLettersError> {
     let ListArguments { all, form, filters } = arguments;
-    let (topic, letters) = read(workplace, filters.wait)?;
+    let (topic, letters) = read(workplace, filters.patience.kafka_timeout)?;
     let own = &workplace.settings.kafka.group_id;
     let (mine, others): (Vec<&Letter>, Vec<&Letter>) = letters
         .iter()
@@ -320,8 +316,8 @@ fn list(arguments: &ListArguments, workplace: &mut Workplace<'_>) -> Result<(), 
 }
 
 fn show(arguments: &ShowArguments, workplace: &mut Workplace<'_>) -> Result<(), DeadLettersError> {
-    let ShowArguments { id, form, wait } = arguments;
-    let (_, letters) = read(workplace, *wait)?;
+    let ShowArguments { id, form, patience } = arguments;
+    let (_, letters) = read(workplace, patience.kafka_timeout)?;
     let letter = letters.find(*id).ok_or(DeadLettersError::Unknown { id: *id })?;
     if form.json {
         json(workplace.out, &show::Whole::of(letter))

@@ -4,6 +4,8 @@
 //! positions; the word that they may go on is written into the dead-letter topic, where the consumer that owns them
 //! looks every few seconds. Its ceiling counts anew from there.
 
+use std::time::Duration;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -13,15 +15,16 @@ use super::resolutions::{NotAcknowledged, Pending, Resolutions};
 use super::{DeadLettersError, ResumeArguments, Workplace, write};
 use crate::consumer_group::{RefusedByClient, ceiling_reached_at};
 use crate::kafka_clients::{self, Ears, refused};
+use crate::operator::Patience;
 use crate::settings::KafkaSettings;
 
 pub(super) fn run(
     arguments: &ResumeArguments,
     workplace: &mut Workplace<'_>,
 ) -> Result<(), DeadLettersError> {
-    let ResumeArguments { partition: wanted, yes, wait } = arguments;
+    let ResumeArguments { partition: wanted, yes, patience: Patience { kafka_timeout } } = arguments;
     let kafka = &workplace.settings.kafka;
-    let stopped = stopped_partitions(kafka, *wait)?;
+    let stopped = stopped_partitions(kafka, *kafka_timeout)?;
     let chosen: Vec<i32> =
         stopped.iter().copied().filter(|partition| wanted.is_empty() || wanted.contains(partition)).collect();
     let topic = &kafka.topic;
@@ -44,7 +47,7 @@ pub(super) fn run(
         );
         return write(workplace.out, &[told]);
     }
-    let resolutions = Resolutions::connect(kafka, *wait)?;
+    let resolutions = Resolutions::connect(kafka, *kafka_timeout)?;
     let written =
         |partition: &i32| resolutions.write_resumed(*partition, &kafka.group_id).and_then(Pending::wait);
     let failures: Vec<NotAcknowledged> =
@@ -58,10 +61,7 @@ pub(super) fn run(
 }
 
 /// Those whose committed position says so. A consumer commits that within its commit interval.
-fn stopped_partitions(
-    kafka: &KafkaSettings,
-    limit: std::time::Duration,
-) -> Result<Vec<i32>, DeadLettersError> {
+fn stopped_partitions(kafka: &KafkaSettings, limit: Duration) -> Result<Vec<i32>, DeadLettersError> {
     let config = kafka_clients::reading(kafka, &kafka.group_id);
     let consumer: BaseConsumer<Ears> =
         config.create_with_context(Ears::default()).map_err(|error| RefusedByClient::new(&error, kafka))?;
@@ -75,11 +75,7 @@ fn stopped_partitions(
     })
 }
 
-fn committed(
-    consumer: &BaseConsumer<Ears>,
-    topic: &str,
-    limit: std::time::Duration,
-) -> KafkaResult<Vec<i32>> {
+fn committed(consumer: &BaseConsumer<Ears>, topic: &str, limit: Duration) -> KafkaResult<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), limit)?;
     let found = metadata.topics().first();
     if let Some(error) = found.and_then(MetadataTopic::error) {

@@ -44,7 +44,7 @@ pub async fn audited_rows(
     let options = format!("{options} -c default_transaction_read_only=on -c statement_timeout={limit}");
     config.options(options);
     let reading = async {
-        let (client, driver) = session::connect_within(&config, settings.connect_timeout).await?;
+        let (client, _driver) = session::connect_within(&config, settings.connect_timeout).await?;
         let bounds: [SystemTime; 2] = [window.from.as_datetime().into(), window.to.as_datetime().into()];
         let bounds = bounds.iter().map(|bound| bound as &(dyn ToSql + Sync));
         let read = async {
@@ -55,7 +55,6 @@ pub async fn audited_rows(
             Ok(())
         };
         let outcome: Result<(), Error> = read.await;
-        driver.abort();
         outcome.map_err(|error| failure::of(&error).into_failure())
     };
     let silent = || Err(DeliveryFailure::unavailable(format!("no answer within {LONGEST_READ:?}")));

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 22 data, 23 constraints, 54 limits, P0 a trigger's refusal | rejected: this event, found among its neighbours |
 //! | 08 connection, 53 resources, 57 stopping or cancelled, 40 conflict, 55 lock, 25006 standby, 58 and XX the server's own | unavailable |
-//! | 42P01 no table, 42 and 0A a table of another shape, 3F, 28, 3D, 42501 | misconfigured, with what to do |
+//! | 23502 a column that somebody has added, no partition for the row; 42P01 no table, 42 and 0A a table of another shape, 3F, 28, 3D, 42501 | misconfigured, with what to do |
 //! | any other | misconfigured: it loses nothing, and a person looks |
 
 use std::error::Error as _;
@@ -62,6 +62,12 @@ fn meaning(told: &DbError) -> Meaning {
     if *told.code() == SqlState::PROTOCOL_VIOLATION && told.message().contains("startup parameter") {
         return Meaning::Misconfigured(POOLER);
     }
+    // Unlike a check's, this refusal names no constraint: the table is partitioned, and none of its parts takes the row.
+    if *told.code() == SqlState::CHECK_VIOLATION && told.constraint().is_none() {
+        return Meaning::Misconfigured(
+            "order_completed_events is partitioned and no partition takes this row: create it",
+        );
+    }
     of_code(told.code())
 }
 
@@ -76,6 +82,8 @@ fn of_code(code: &SqlState) -> Meaning {
         "28P01" => "the user or the password of sink.postgres.url is wrong, correct it",
         "3D000" => "create the database (CREATE DATABASE …), or correct the last part of sink.postgres.url",
         "3F000" => "create the schema (CREATE SCHEMA …), or correct the search_path of sink.postgres.url",
+        // All of its own columns that need a value have one, so it is one that somebody has added.
+        "23502" => "give the column that was added to order_completed_events a default, or let it be NULL",
         "25006" => return Meaning::Unavailable,
         other => match other.get(..2).unwrap_or_default() {
             "22" | "23" | "54" | "P0" => return Meaning::Rejected,

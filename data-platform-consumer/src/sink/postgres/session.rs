@@ -24,7 +24,17 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 pub(super) struct Session {
     client: Client,
     write: Statement,
-    driver: JoinHandle<()>,
+    /// Drives the connection for as long as there is a session.
+    _driver: Driver,
+}
+
+/// What drives a connection. It ends with whoever holds it: a connection whose server is silent would wait for it.
+pub(super) struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What every session is started with.
@@ -54,7 +64,7 @@ pub(super) async fn open(config: &Config, limit: Duration) -> Result<Session, De
     let opened = async {
         let (client, driver) = connect(config).await?;
         let write = client.prepare(WRITE).await.map_err(|error| failure::of(&error).into_failure())?;
-        Ok(Session { client, write, driver })
+        Ok(Session { client, write, _driver: driver })
     };
     within(limit, opened).await
 }
@@ -65,33 +75,31 @@ pub(super) async fn prepare_table(
     connect_timeout: Duration,
     statement_timeout: Duration,
 ) -> Result<(), DeliveryFailure> {
-    let (client, driver) = connect_within(config, connect_timeout).await?;
+    let (client, _driver) = connect_within(config, connect_timeout).await?;
     let created = async {
         client.batch_execute(CREATE).await?;
         client.prepare(WRITE).await
     };
     let created = async { created.await.map_err(|error| failure::of(&error).into_failure()) };
     let outcome = within(statement_timeout + ANSWER_MARGIN, created).await;
-    driver.abort();
     outcome.map(drop)
 }
 
-/// A session for other statements, and its driver, which is to be ended.
+/// A session for other statements, and its driver, which is to be held as long.
 pub(super) async fn connect_within(
     config: &Config,
     limit: Duration,
-) -> Result<(Client, JoinHandle<()>), DeliveryFailure> {
+) -> Result<(Client, Driver), DeliveryFailure> {
     within(limit, connect(config)).await
 }
 
-async fn connect(config: &Config) -> Result<(Client, JoinHandle<()>), DeliveryFailure> {
+async fn connect(config: &Config) -> Result<(Client, Driver), DeliveryFailure> {
     let refused = |error: Error| failure::of(&error).into_failure();
     let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
     // How it ends is heard by the statement that it was to carry.
-    let driver = tokio::spawn(async move { connection.await.unwrap_or_default() });
+    let driver = Driver(tokio::spawn(async move { connection.await.unwrap_or_default() }));
     let mark = client.query_one("SELECT current_setting($1, true)", &[&MARK]).await.map_err(refused)?;
     if mark.try_get::<_, Option<&str>>(0).ok().flatten() != Some("direct") {
-        driver.abort();
         return Err(DeliveryFailure::misconfigured(POOLER));
     }
     Ok((client, driver))
@@ -147,12 +155,5 @@ impl Session {
             Ok(Err(error)) => failure::of(&error),
             Err(_) => NotTaken::Whatever(DeliveryFailure::unavailable("the database did not answer")),
         }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // A connection whose server is silent would wait for it.
-        self.driver.abort();
     }
 }

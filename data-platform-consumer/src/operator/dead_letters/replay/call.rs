@@ -29,8 +29,8 @@ pub(super) enum Ending {
     Replayed,
     /// It stays open, for this reason.
     Failed(String),
-    /// The platform takes nothing from us, so no other one is tried.
-    Misconfigured(String),
+    /// The platform takes nothing from us, or wants to be left alone for longer than a replay waits, so no other one is tried.
+    Halted(String),
     /// Its partition was handed back, or the replay ends, before the next attempt.
     Interrupted,
 }
@@ -72,7 +72,12 @@ impl Calls {
             failures += 1;
             let Some(wait) = self.wait(&failure, failures, id) else {
                 return match failure.kind() {
-                    FailureKind::Misconfigured => Ending::Misconfigured(failure.to_string()),
+                    FailureKind::Misconfigured => Ending::Halted(failure.to_string()),
+                    FailureKind::Throttled { retry_after: Some(patience) }
+                        if patience > self.longest_wait() =>
+                    {
+                        Ending::Halted(format!("{failure}; run it again in {patience:?}"))
+                    }
                     FailureKind::Unavailable | FailureKind::Throttled { .. } | FailureKind::Rejected => {
                         Ending::Failed(failure.to_string())
                     }
@@ -94,9 +99,15 @@ impl Calls {
             FailureKind::Unavailable | FailureKind::Throttled { .. } if failures >= at_most => None,
             FailureKind::Unavailable => Some(wait),
             FailureKind::Throttled { retry_after } => {
-                Some(retry_after.unwrap_or_default().clamp(wait, retry.longest_wait.max(wait)))
+                let patience = retry_after.unwrap_or_default().max(wait);
+                (patience <= self.longest_wait()).then_some(patience)
             }
         }
+    }
+
+    /// Somebody sits before a replay.
+    fn longest_wait(&self) -> Duration {
+        self.attempts.retry.longest_wait
     }
 
     async fn resolve(&self, id: LetterId, event: &Event) -> Ending {

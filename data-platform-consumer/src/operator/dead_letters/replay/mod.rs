@@ -44,7 +44,7 @@ pub(super) fn run(
     runtime: &Handle,
 ) -> Result<(), DeadLettersError> {
     let ReplayArguments { change: ChangeArguments { named, filters, yes }, .. } = arguments;
-    let (topic, letters) = super::read(workplace, filters.wait)?;
+    let (topic, letters) = super::read(workplace, filters.patience.kafka_timeout)?;
     let kafka = &workplace.settings.kafka;
     let chosen = named.choose(&letters, filters, &kafka.group_id)?;
     write(workplace.out, &discard::resolved_already(&chosen.resolved))?;
@@ -70,7 +70,7 @@ pub(super) fn run(
         member,
         topic,
         letters,
-        patience: filters.wait,
+        patience: filters.patience.kafka_timeout,
         looked_at: Instant::now(),
         told_of_others: false,
     };
@@ -91,7 +91,10 @@ fn calls(
     let calls = Calls {
         runtime: runtime.clone(),
         sink: (workplace.sink)()?,
-        resolutions: Arc::new(Resolutions::connect(&settings.kafka, arguments.change.filters.wait)?),
+        resolutions: Arc::new(Resolutions::connect(
+            &settings.kafka,
+            arguments.change.filters.patience.kafka_timeout,
+        )?),
         attempts: Attempts { at_most: arguments.attempts, retry: settings.delivery.retry },
         reports: sender,
     };

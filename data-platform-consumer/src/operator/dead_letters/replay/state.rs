@@ -222,7 +222,7 @@ impl State {
                 self.settle(id, Outcome::Replayed);
             }
             Ending::Failed(cause) => self.failed(id, cause),
-            Ending::Misconfigured(cause) => {
+            Ending::Halted(cause) => {
                 self.halt(&format!("the platform takes nothing from us: {cause}"));
                 self.failed(id, cause);
             }
