@@ -126,6 +126,24 @@ fn a_refused_commit_is_sent_again_and_ends_nothing() {
 }
 
 #[test]
+fn a_coordinator_that_moves_costs_neither_the_membership_nor_a_commit() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.coordinate_at(1);
+    let member = Member::join("only", &broker, &platform, &[]);
+    member.await_ready();
+    for (order, coordinator) in [(1, 2), (2, 3), (3, 1)] {
+        broker.order(0, order);
+        broker.await_committed(0, order);
+        broker.coordinate_at(coordinator);
+    }
+    broker.order(0, 4);
+    broker.await_committed(0, 4);
+    member.await_ready();
+    member.stop();
+    assert_eq!(platform.taken().len(), 4, "nothing is repeated");
+}
+
+#[test]
 fn reading_starts_only_when_the_committed_positions_are_known() {
     let (broker, platform) = (Broker::with_partitions(2), Platform::taking_everything());
     for order in 1..=3 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
-use rdkafka::mocking::MockCluster;
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use shared_messages::OccurredAt;
@@ -83,6 +83,11 @@ impl Broker {
         let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(event_type) });
         let record = BaseRecord::to(TOPIC).partition(partition).key(key).payload(value).headers(headers);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+
+    /// Makes this broker the group's coordinator.
+    pub(crate) fn coordinate_at(&self, broker: i32) {
+        self.cluster.coordinator(MockCoordinator::Group(GROUP.to_owned()), broker).unwrap();
     }
 
     pub(crate) fn all_down(&self) {
