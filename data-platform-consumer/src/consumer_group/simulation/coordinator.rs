@@ -146,7 +146,11 @@ impl World {
         self.coordinator.place(partition).owner = Some(tenure);
         let of_this = &mut self.members[member];
         of_this.assignments.assign(partition, position, mark, self.now);
-        of_this.readings.insert(partition, Reading::new(start));
+        let is_paused = of_this.paused.contains(&partition);
+        if is_paused {
+            of_this.assignments.is_paused_already(partition);
+        }
+        of_this.readings.insert(partition, Reading::new(start, is_paused));
         of_this.tenures.insert(partition, tenure);
         if mark.is_some() {
             self.operator_is_called(partition);

@@ -4,7 +4,7 @@
 //! `group`, `parking`): takes note of a signal, starts what there is room for, parks what is at fault, steers the intake.
 //! While it waits for calls to end it does not poll, steer or commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::ledger::{CallId, Ledger, OnTheWire, TenureId};
@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) assignments: Assignments<Position>,
     pub(super) readings: BTreeMap<i32, Reading>,
     pub(super) tenures: BTreeMap<i32, TenureId>,
+    /// What its client was told to pause, as the thread of a member keeps it.
+    pub(super) paused: BTreeSet<i32>,
     pub(super) is_running: bool,
     pub(super) draining: Option<Drain>,
     pub(super) commit_interval: Duration,
@@ -54,6 +56,7 @@ impl Member {
             assignments: Assignments::new(rules),
             readings: BTreeMap::new(),
             tenures: BTreeMap::new(),
+            paused: BTreeSet::new(),
             is_running: true,
             draining: None,
             commit_interval,
@@ -180,9 +183,11 @@ impl World {
         let changes = of_this.assignments.intake_changes();
         for partition in &changes.pause {
             of_this.readings.get_mut(partition).unwrap().pause(&mut self.chance);
+            of_this.paused.insert(*partition);
         }
         for partition in &changes.resume {
             of_this.readings.get_mut(partition).unwrap().resume();
+            of_this.paused.remove(partition);
         }
         if !changes.resume.is_empty() {
             self.will_read(member);

@@ -129,8 +129,9 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(start: i64) -> Self {
-        Self { start, next: start, fetched: VecDeque::new(), paused: false }
+    /// The client pauses a partition for as long as it is not told otherwise, over assignments too.
+    pub(super) fn new(start: i64, paused: bool) -> Self {
+        Self { start, next: start, fetched: VecDeque::new(), paused }
     }
 
     pub(super) fn has_more(&self, topic: &Topic, partition: i32) -> bool {
