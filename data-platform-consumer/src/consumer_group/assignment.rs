@@ -1,10 +1,10 @@
 //! One assignment: the period in which this member owns a partition, and all that it knows of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::AssignmentEpoch;
-use super::key_queues::KeyQueues;
+use super::key_queues::{KeyQueues, Lane};
 use super::offset_tracker::{NextOffset, OffsetTracker};
 use super::positions::StartPosition;
 use super::watchdog::Movement;
@@ -24,11 +24,25 @@ pub(crate) enum Intake {
     Closed,
 }
 
-/// A record for which calls were made.
+/// A record that was read and has not finished.
 #[derive(Debug)]
-pub(super) struct InWork<R> {
+pub(super) struct Work<R> {
     pub(super) record: R,
-    pub(super) attempts: Attempts,
+    lane: Lane,
+    /// Most records need none of it.
+    failed: Option<Box<Attempts>>,
+}
+
+impl<R> Work<R> {
+    /// What became of its calls that have failed.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.failed.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The same, to note another.
+    pub(super) fn attempts_mut(&mut self) -> &mut Attempts {
+        self.failed.get_or_insert_default()
+    }
 }
 
 /// A record at fault, on its way to the dead letters.
@@ -69,9 +83,8 @@ pub(super) enum NextParking {
 pub(super) struct Assignment<R> {
     pub(super) epoch: AssignmentEpoch,
     pub(super) start: StartPosition,
-    pub(super) tracker: OffsetTracker,
-    pub(super) queues: KeyQueues<R>,
-    pub(super) in_work: HashMap<i64, InWork<R>>,
+    pub(super) tracker: OffsetTracker<Work<R>>,
+    pub(super) queues: KeyQueues,
     /// How many calls and dead letters are on the wire.
     pub(super) on_the_wire: usize,
     pub(super) intake: Intake,
@@ -79,6 +92,8 @@ pub(super) struct Assignment<R> {
     pub(super) ceiling: Ceiling,
     /// How much happened since it was looked at.
     movements: u64,
+    /// When the position moved last.
+    advanced_at: Option<Instant>,
     /// The oldest unfinished record, and since when it is that.
     oldest: Option<(i64, Instant)>,
     at_fault: BTreeMap<i64, AtFault>,
@@ -99,12 +114,12 @@ impl<R> Assignment<R> {
             start,
             tracker: OffsetTracker::default(),
             queues: KeyQueues::default(),
-            in_work: HashMap::new(),
             on_the_wire: 0,
             intake: Intake::Open,
             next_read: None,
             ceiling,
             movements: 0,
+            advanced_at: None,
             oldest: None,
             at_fault: BTreeMap::new(),
             full_at: None,
@@ -120,11 +135,35 @@ impl<R> Assignment<R> {
         self.at_fault.retain(|_, at_fault| at_fault.state == Parking::OnTheWire);
     }
 
+    /// Queues a record that was read. False if it was read before.
+    pub(super) fn take_in(&mut self, offset: i64, key: Option<&[u8]>, record: R) -> bool {
+        if !self.tracker.is_new(offset) {
+            return false;
+        }
+        let lane = self.queues.push(key, offset);
+        self.tracker.started(offset, Work { record, lane, failed: None });
+        self.next_read = Some(offset + 1);
+        self.moved();
+        true
+    }
+
     /// The record needs nothing more.
-    pub(super) fn finished(&mut self, offset: i64) {
-        self.in_work.remove(&offset);
-        self.tracker.finished(offset);
-        self.queues.finished(offset);
+    pub(super) fn finished(&mut self, offset: i64, now: Instant) -> Option<Work<R>> {
+        let before = self.tracker.committable();
+        let work = self.tracker.finished(offset)?;
+        self.queues.finished(work.lane);
+        if self.tracker.committable() != before {
+            self.advanced_at = Some(now);
+        }
+        Some(work)
+    }
+
+    /// Whether it has enough at hand: much of it is read, and it is through with that soon, as its position moves. A position
+    /// that stands is a slow record's, behind which the window fills while others go on.
+    pub(super) fn has_enough(&self, records: u64, moment: Duration, now: Instant) -> bool {
+        let moves =
+            || self.advanced_at.is_some_and(|advanced| now.saturating_duration_since(advanced) < moment);
+        self.intake == Intake::Open && !self.paused && self.tracker.span() >= records && moves()
     }
 
     /// Whether the client is to pause the partition (or to resume it), if that is not what it was told last.
@@ -154,8 +193,8 @@ impl<R> Assignment<R> {
     /// record is at fault, and a full window would let none in. Bounded, so that memory is.
     fn limit(&self, window: u64) -> u64 {
         const MOST_WINDOWS_MORE: u64 = 4;
-        let oldest = self.tracker.oldest_unfinished().and_then(|offset| self.in_work.get(&offset));
-        let failures = oldest.map_or(0, |in_work| u64::from(in_work.attempts.failures_while_well()));
+        let oldest = self.tracker.oldest_unfinished().and_then(|offset| self.tracker.get(offset));
+        let failures = oldest.map_or(0, |work| u64::from(work.attempts().failures_while_well()));
         let step = (window / 100).max(1);
         window.saturating_add(step.saturating_mul(failures).min(window.saturating_mul(MOST_WINDOWS_MORE)))
     }
@@ -215,10 +254,10 @@ impl<R> Assignment<R> {
     }
 
     /// The dead letter lies at this offset of its topic.
-    pub(super) fn parked(&mut self, offset: i64, dead_letter_offset: i64) {
+    pub(super) fn parked(&mut self, offset: i64, dead_letter_offset: i64, now: Instant) {
         self.at_fault.remove(&offset);
         self.ceiling.parked(dead_letter_offset);
-        self.finished(offset);
+        self.finished(offset, now);
     }
 
     /// It could not be written: when to try again, given how long to wait after so many failures.

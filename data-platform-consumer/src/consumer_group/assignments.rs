@@ -18,12 +18,12 @@ mod reports;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::assignment::{Assignment, Commit, InWork, Intake};
+use super::assignment::{Assignment, Commit, Intake};
 use super::positions::StartPosition;
 use super::retries::{Retries, WaitingRetry};
 use super::watchdog::Movement;
 use crate::delivery::RetryPolicy;
-use crate::delivery::blame::{Attempts, BlameRules};
+use crate::delivery::blame::BlameRules;
 use crate::delivery::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::delivery::call::Call;
 use crate::delivery::ceiling::{Ceiling, CeilingRules};
@@ -60,6 +60,7 @@ pub(crate) struct Assignments<R> {
     /// The partition that a call was started for last: the next one comes first next time.
     last_served: i32,
     late_reports: u64,
+    ended: u64,
     taken_so_far: u64,
     parking_from: Option<Instant>,
 }
@@ -76,6 +77,7 @@ impl<R: Clone> Assignments<R> {
             epochs_so_far: 0,
             last_served: -1,
             late_reports: 0,
+            ended: 0,
             taken_so_far: 0,
             parking_from: None,
         }
@@ -127,19 +129,23 @@ impl<R: Clone> Assignments<R> {
 
     /// Queues a record that was read. False if it was read before.
     pub(crate) fn take_in(&mut self, partition: i32, offset: i64, key: Option<&[u8]>, record: R) -> bool {
-        let Some(assignment) = self.owned.get_mut(&partition) else { return false };
-        if !assignment.tracker.started(offset) {
-            return false;
-        }
-        assignment.next_read = Some(offset + 1);
-        assignment.moved();
-        assignment.queues.push(key, offset, record);
-        true
+        self.owned.get_mut(&partition).is_some_and(|assignment| assignment.take_in(offset, key, record))
     }
 
     /// How many records wait for nothing but a place.
     pub(crate) fn ready(&self) -> usize {
         self.owned.values().map(|assignment| assignment.queues.ready()).sum()
+    }
+
+    /// Whether a partition has enough at hand, if its position has moved a moment ago.
+    pub(crate) fn one_has_enough(&self, moment: Duration, now: Instant) -> bool {
+        let records = (self.rules.window / 2).min(10 * self.rules.in_flight_limit as u64);
+        self.owned.values().any(|assignment| assignment.has_enough(records, moment, now))
+    }
+
+    /// How many calls have ended so far.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// Takes nothing in from this partition any more. What was taken in finishes and is committed.
@@ -176,9 +182,9 @@ impl<R: Clone> Assignments<R> {
         while let Some(WaitingRetry { epoch, partition, offset }) = self.retries.take(by) {
             let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
             if let Some(assignment) = assignment
-                && let Some(in_work) = assignment.in_work.get(&offset)
+                && let Some(work) = assignment.tracker.get(offset)
             {
-                let record = in_work.record.clone();
+                let record = work.record.clone();
                 assignment.on_the_wire += 1;
                 return Some(Call { assignment: epoch, partition, offset, record });
             }
@@ -191,9 +197,8 @@ impl<R: Clone> Assignments<R> {
         let mut in_turn = self.owned.range(after..).chain(self.owned.range(..after));
         let partition = in_turn.find(|(_, assignment)| assignment.queues.has_ready()).map(|(it, _)| *it)?;
         let assignment = self.owned.get_mut(&partition)?;
-        let (offset, record) = assignment.queues.start_next()?;
-        let in_work = InWork { record: record.clone(), attempts: Attempts::default() };
-        assignment.in_work.insert(offset, in_work);
+        let offset = assignment.queues.start_next()?;
+        let record = assignment.tracker.get(offset)?.record.clone();
         assignment.on_the_wire += 1;
         self.last_served = partition;
         Some(Call { assignment: assignment.epoch, partition, offset, record })

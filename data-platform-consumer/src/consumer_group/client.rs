@@ -72,8 +72,9 @@ pub(crate) fn check(kafka: &KafkaSettings, delivery: &DeliverySettings) -> Resul
     native.map(drop).map_err(|error| RefusedByClient::new(&error, kafka))
 }
 
-/// Enough to have the next records at hand when calls finish; all of it is stale after a rebalance.
-const PREFETCHED_PER_CALL: usize = 4;
+/// Enough to go on while the next fetch is under way, at 200,000 records a second with the default limit; all of it is stale
+/// after a rebalance.
+const PREFETCHED_PER_CALL: usize = 20;
 
 pub(crate) fn config(kafka: &KafkaSettings, delivery: &DeliverySettings) -> ClientConfig {
     let mut config = ClientConfig::new();

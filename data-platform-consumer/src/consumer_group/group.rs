@@ -12,13 +12,13 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use super::assignments::{Assignments, DeliveryRules, Reported};
+use super::assignments::{Assignments, DeliveryRules};
 use super::examination::Examination;
 use super::offset_commits::OffsetCommits;
 use super::oversight::Overseer;
 use super::{GroupConsumer, Signal, client};
 use crate::delivery::Record;
-use crate::delivery::call::{Call, Calls, EventName, NotDelivered, Report};
+use crate::delivery::call::{Call, Calls};
 use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
@@ -26,7 +26,7 @@ use crate::settings::{DeliverySettings, KafkaSettings};
 /// How many records to read before looking into the mailbox again.
 pub(super) const RECORDS_PER_TURN: usize = 500;
 /// A platform of which nothing is heard for so long takes fewer than 2,000 records a second.
-const MOMENT: Duration = Duration::from_micros(500);
+pub(super) const MOMENT: Duration = Duration::from_micros(500);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Group {
@@ -37,6 +37,8 @@ pub(crate) struct Group {
     pub(crate) client_is_broken: bool,
     in_flight_limit: usize,
     last_report: Option<Instant>,
+    /// Calls that had ended when records were read last.
+    ended_before: u64,
     /// How long to stay out of the group before joining anew, beyond the usual wait.
     pub(super) rest: Option<Duration>,
     pub(super) overseer: Overseer,
@@ -81,6 +83,7 @@ impl Group {
             client_is_broken: false,
             in_flight_limit: delivery.in_flight_limit,
             last_report: None,
+            ended_before: 0,
             rest: None,
             overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
             client_knew_the_topic: false,
@@ -125,10 +128,9 @@ impl Group {
             Signal::Readable => {}
             Signal::Stop => self.begin_to_stop(),
             Signal::Reported(reports) => {
-                self.last_report = Some(Instant::now());
-                for report in reports {
-                    self.reported(report);
-                }
+                let now = Instant::now();
+                self.last_report = Some(now);
+                self.reported(reports, now);
             }
             Signal::Parked(report) => self.parked(report),
             Signal::DeadLettersSeen { assignment, partition, seen } => {
@@ -141,64 +143,26 @@ impl Group {
         }
     }
 
-    fn reported(&mut self, report: Report) {
-        let now = Instant::now();
-        let (partition, offset) = (report.partition, report.offset);
-        let reported = self.assignments.reported(report, now);
-        self.health.delivery.reported(&reported, self.assignments.breaker_state());
-        match reported {
-            Reported::Delivered => {}
-            Reported::Failed { failures, again_at, not_delivered: NotDelivered { fault, event } } => {
-                let what = event_in_words(event.as_ref());
-                tracing::warn!(
-                    order.id = event.as_ref().map(|event| event.order_id),
-                    event.id = event.map(|event| event.idempotency_key),
-                    kafka.partition = partition,
-                    kafka.offset = offset,
-                    delivery.failures = failures,
-                    "{what} was not delivered, attempt {failures}, again in {:.1?}: {fault}",
-                    again_at.saturating_duration_since(now),
-                );
-            }
-            Reported::AtFault { cause, not_delivered: NotDelivered { fault, event } } => {
-                let (what, topic) = (event_in_words(event.as_ref()), &self.topic);
-                tracing::error!(
-                    order.id = event.as_ref().map(|event| event.order_id),
-                    event.id = event.map(|event| event.idempotency_key),
-                    kafka.partition = partition,
-                    kafka.offset = offset,
-                    dead_letter.cause = cause.as_str(),
-                    "{what}, {topic}[{partition}] offset {offset}, becomes a dead letter ({cause}): {fault}",
-                );
-            }
-            Reported::LeftToTheNextOwner => tracing::info!(
-                kafka.partition = partition,
-                kafka.offset = offset,
-                "a delivery failed while its partition was handed back; the next owner repeats it"
-            ),
-            Reported::Late => tracing::info!(
-                kafka.partition = partition,
-                kafka.offset = offset,
-                late_reports = self.assignments.late_reports(),
-                "a delivery ended after its partition was handed back; its result is dropped"
-            ),
-        }
-    }
-
     /// How many records to read in this turn. Twice as many as may be on their way are enough at hand for a platform that is
     /// just answering: with more, intake outruns it until the window is full, and each pause throws away what was fetched,
-    /// which is fetched again only after up to a second.
+    /// which is fetched again only after up to a second. Where few keys leave little to start, as much is read as has ended.
     ///
     /// From a platform that is silent for a moment nothing is held back; then the window is the bound. What the group says
     /// comes behind the records that were fetched before it, so holding back is only for who is through with them in a
     /// few seconds.
-    pub(super) fn records_to_read(&self) -> usize {
-        let answers = self.last_report.is_some_and(|last| last.elapsed() < MOMENT);
-        if !answers {
+    pub(super) fn records_to_read(&mut self) -> usize {
+        let ended = self.assignments.ended();
+        let ended_since = ended - std::mem::replace(&mut self.ended_before, ended);
+        let now = Instant::now();
+        if self.last_report.is_none_or(|last| now.saturating_duration_since(last) >= MOMENT) {
             return RECORDS_PER_TURN;
         }
         let enough = self.in_flight_limit.saturating_mul(2);
-        enough.saturating_sub(self.assignments.ready()).min(RECORDS_PER_TURN)
+        let wanted = enough.saturating_sub(self.assignments.ready());
+        if self.assignments.one_has_enough(4 * MOMENT, now) {
+            return wanted.min(usize::try_from(ended_since).unwrap_or(usize::MAX));
+        }
+        wanted.min(RECORDS_PER_TURN)
     }
 
     /// Starts whatever there is room for.
@@ -352,8 +316,4 @@ impl Group {
         self.examination = None;
         self.health.client_replaced();
     }
-}
-
-fn event_in_words(event: Option<&EventName>) -> String {
-    event.map_or_else(|| "a record".to_owned(), |event| format!("order {}", event.order_id))
 }

@@ -29,6 +29,7 @@ mod parking;
 mod poll_loop;
 mod positions;
 mod rebalance;
+mod reports;
 mod retries;
 #[cfg(test)]
 mod simulation;

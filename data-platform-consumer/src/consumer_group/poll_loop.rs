@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use super::group::{Group, RECORDS_PER_TURN};
+use super::group::{Group, MOMENT, RECORDS_PER_TURN};
 use super::rebalance::GroupContext;
 use super::{GroupConsumer, RefusedByClient, Signal, offset_commits};
 
@@ -136,7 +136,7 @@ impl Member {
             group.await_signals(match records {
                 _ if drained => LONGEST_SLEEP,
                 // There is enough at hand, and the next answer is a moment away.
-                0 => SHORT_SLEEP,
+                0 => MOMENT,
                 _ => Duration::ZERO,
             });
             group.start_calls();

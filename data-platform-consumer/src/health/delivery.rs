@@ -92,8 +92,15 @@ impl DeliveryHealth {
         registry.register("breaker_open", help, self.breaker_is_open.clone());
     }
 
-    /// What became of a call, and what the breaker makes of it.
-    pub(crate) fn reported(&self, reported: &Reported, breaker: BreakerState) {
+    /// So many calls in a row were taken.
+    pub(crate) fn delivered(&self, calls: u64, breaker: BreakerState) {
+        self.calls.get_or_create(&OutcomeLabels { outcome: "delivered" }).inc_by(calls);
+        self.alarms.clear(SINK_MISCONFIGURED, "");
+        self.tell_breaker(breaker, None);
+    }
+
+    /// What became of a call that was not taken, and what the breaker makes of it.
+    pub(crate) fn not_delivered(&self, reported: &Reported, breaker: BreakerState) {
         let outcome = match reported {
             Reported::Delivered => "delivered",
             Reported::Failed { .. } => "failed",
@@ -106,7 +113,9 @@ impl DeliveryHealth {
         };
         self.calls.get_or_create(&OutcomeLabels { outcome }).inc();
         self.tell_misconfigured(reported);
-        self.tell_breaker(reported, breaker);
+        let failed =
+            if let Reported::Failed { not_delivered, .. } = reported { Some(not_delivered) } else { None };
+        self.tell_breaker(breaker, failed.map(|not_delivered| &not_delivered.fault));
     }
 
     fn tell_misconfigured(&self, reported: &Reported) {
@@ -129,12 +138,11 @@ impl DeliveryHealth {
         }
     }
 
-    fn tell_breaker(&self, reported: &Reported, breaker: BreakerState) {
+    fn tell_breaker(&self, breaker: BreakerState, failure: Option<&Fault>) {
         let is_open = breaker == BreakerState::Open;
-        if is_open && let Reported::Failed { not_delivered, .. } = reported {
+        if is_open && let Some(fault) = failure {
             let detail = format!(
-                "most records fail, so intake pauses, and the data platform is asked now and then whether it is back: {}",
-                not_delivered.fault
+                "most records fail, so intake pauses, and the data platform is asked now and then whether it is back: {fault}"
             );
             self.alarms.raise(PLATFORM_UNAVAILABLE, "", detail);
         } else if !is_open && self.breaker_is_open.get() == 1 {

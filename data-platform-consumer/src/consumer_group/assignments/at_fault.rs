@@ -26,8 +26,8 @@ impl<R: Clone> Assignments<R> {
                     return Some(ParkingStep::Ask { assignment: epoch, partition, ceiling_reached_at });
                 }
                 NextParking::Park { offset, verdict } => {
-                    if let Some(in_work) = assignment.in_work.get(&offset) {
-                        let record = in_work.record.clone();
+                    if let Some(work) = assignment.tracker.get(offset) {
+                        let record = work.record.clone();
                         let parking = Parking { assignment: epoch, partition, offset, record, verdict };
                         return Some(ParkingStep::Park(parking));
                     }
@@ -48,7 +48,7 @@ impl<R: Clone> Assignments<R> {
         self.parking_from = Some(now);
         match outcome {
             Ok(dead_letter_offset) => {
-                assignment.parked(offset, dead_letter_offset);
+                assignment.parked(offset, dead_letter_offset, now);
                 Parked::Done
             }
             Err(cause) => {

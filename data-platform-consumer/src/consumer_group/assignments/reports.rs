@@ -5,7 +5,7 @@ use std::time::Instant;
 use shared_messages::dead_letter::DeadLetterCause;
 
 use super::{Assignments, Reported};
-use crate::consumer_group::assignment::Intake;
+use crate::consumer_group::assignment::{Intake, Work};
 use crate::consumer_group::retries::WaitingRetry;
 use crate::delivery::blame::Attempts;
 use crate::delivery::breaker::BreakerState;
@@ -18,6 +18,7 @@ impl<R: Clone> Assignments<R> {
     pub(crate) fn reported(&mut self, report: Report, now: Instant) -> Reported {
         let Report { assignment: epoch, partition, offset, outcome } = report;
         self.calls_on_the_wire = self.calls_on_the_wire.saturating_sub(1);
+        self.ended += 1;
         let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
         let Some(assignment) = assignment else {
             self.late_reports += 1;
@@ -27,9 +28,8 @@ impl<R: Clone> Assignments<R> {
         assignment.moved();
         let not_delivered = match outcome {
             Ok(()) => {
-                let failed_before =
-                    assignment.in_work.get(&offset).is_some_and(|in_work| in_work.attempts.failures() > 0);
-                assignment.finished(offset);
+                let work = assignment.finished(offset, now);
+                let failed_before = work.is_some_and(|work| work.attempts().failures() > 0);
                 self.taken_so_far += 1;
                 self.platform_answered((epoch.0, offset), failed_before, now);
                 return Reported::Delivered;
@@ -89,10 +89,11 @@ impl<R: Clone> Assignments<R> {
         may_be_its_fault: bool,
         now: Instant,
     ) -> Option<(Attempts, bool)> {
-        let in_work = self.owned.get_mut(&record.partition)?.in_work.get_mut(&record.offset)?;
-        let failed_before = in_work.attempts.failures() > 0;
-        in_work.attempts.failed(self.taken_so_far, may_be_its_fault, now);
-        Some((in_work.attempts, failed_before))
+        let work = self.owned.get_mut(&record.partition)?.tracker.get_mut(record.offset)?;
+        let attempts = work.attempts_mut();
+        let failed_before = attempts.failures() > 0;
+        attempts.failed(self.taken_so_far, may_be_its_fault, now);
+        Some((*attempts, failed_before))
     }
 
     fn condemn(
@@ -105,7 +106,7 @@ impl<R: Clone> Assignments<R> {
         let Some(assignment) = self.owned.get_mut(&record.partition) else {
             return Reported::LeftToTheNextOwner;
         };
-        let attempts = assignment.in_work.get(&record.offset).map(|in_work| in_work.attempts);
+        let attempts = assignment.tracker.get(record.offset).map(Work::attempts);
         let attempts = attempts.unwrap_or_default();
         let failing_since = attempts.first_failure().unwrap_or(now);
         let cause = not_delivered.fault.to_string();

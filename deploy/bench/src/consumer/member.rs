@@ -6,7 +6,7 @@
 
 use super::broker::Broker;
 use super::platform::{Manners, Platform};
-use super::raw::{self, Fetch};
+use super::raw::{self, Fetch, Look};
 use super::records::Topic;
 use crate::Failure;
 use crate::processor::{Threads, seconds_used};
@@ -42,6 +42,8 @@ pub(super) enum Job {
     Poll {
         /// How they are fetched.
         fetch: Fetch,
+        /// What is looked at.
+        look: Look,
         /// How many.
         records: u64,
         /// Of the topic.
@@ -131,8 +133,8 @@ fn read(job: &str) -> Result<(), Failure> {
     let settings = settings::load(&source)?.settings;
     match serde_json::from_str(job)? {
         Job::Deliver(manners) => deliver(&settings, manners),
-        Job::Poll { fetch, records, partitions, beside } => {
-            tell(&raw::poll(&settings, fetch, records, partitions, &beside)?);
+        Job::Poll { fetch, look, records, partitions, beside } => {
+            tell(&raw::poll(&settings, (fetch, look), records, partitions, &beside)?);
             Ok(())
         }
     }

@@ -9,7 +9,7 @@ use crate::Failure;
 use data_platform_consumer::settings::Settings;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
@@ -26,10 +26,19 @@ pub(super) enum Fetch {
     ByDefault,
 }
 
+/// What is looked at of each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Look {
+    /// Where key and value lie.
+    KeyAndValue,
+    /// Its headers too, which librdkafka only parses for who asks.
+    Headers,
+}
+
 /// Polls so many records.
 pub(super) fn poll(
     settings: &Settings,
-    fetch: Fetch,
+    (fetch, look): (Fetch, Look),
     records: u64,
     partitions: i32,
     beside: &[i32],
@@ -44,6 +53,11 @@ pub(super) fn poll(
     for _ in 0..records {
         let record = consumer.poll(LONGEST_SILENCE).ok_or("no record comes any more")??;
         black_box((record.key(), record.payload()));
+        if look == Look::Headers {
+            black_box(
+                record.headers().map(|headers| headers.iter().fold(0, |length, it| length + it.key.len())),
+            );
+        }
         began.get_or_insert_with(|| Began::now(beside));
     }
     Ok(began.ok_or("no record was wanted")?.until_now())
@@ -57,7 +71,7 @@ fn config(settings: &Settings, fetch: Fetch) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false");
     if fetch == Fetch::AsTheConsumer {
-        let prefetched = settings.delivery.in_flight_limit.saturating_mul(4).min(10_000);
+        let prefetched = settings.delivery.in_flight_limit.saturating_mul(20).min(10_000);
         config
             .set("queued.min.messages", prefetched.to_string())
             .set("queued.max.messages.kbytes", "16384")
