@@ -23,8 +23,9 @@ use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
 
-/// How many records to read before looking into the mailbox again.
-pub(super) const RECORDS_PER_TURN: usize = 500;
+/// How many records to read before looking into the mailbox again: a call that has ended waits for so long to be
+/// followed by the next.
+pub(super) const RECORDS_PER_TURN: usize = 64;
 /// A platform of which nothing is heard for so long takes fewer than 2,000 records a second.
 pub(super) const MOMENT: Duration = Duration::from_micros(500);
 const LONGEST_WAIT_FOR_SIGNALS: Duration = Duration::from_secs(1);
