@@ -5,7 +5,7 @@
 //! peace, and the ledger judges: nothing lost, nothing unexpected, the first deliveries of each key in order. Beyond that, no
 //! partition stood still for long, and no more was repeated than the faults explain.
 //!
-//!     CHURN_MINUTES=10 CHURN_SEED=7 cargo test -p local-stack --test churn
+//!     CHURN_MINUTES=10 CHURN_SEED=7 cargo test --workspace --test churn
 //!
 //! The seed decides what befalls whom and after how long; it is printed, and so is every fault. It runs when `CHURN_MINUTES` says
 //! for how long, as it takes that long. It needs a Docker engine; `SYSTEM_TESTS` decides what happens without one, as for the

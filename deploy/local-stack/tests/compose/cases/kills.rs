@@ -9,7 +9,7 @@ use crate::buyers::{Buyers, Products};
 use crate::compose::docker;
 use crate::stack::{BROKERS, CONSUMER, ORDER_SERVICE, POSTGRES, Stack};
 
-/// More rounds over all parts: `KILL_TEST_ROUNDS=10 cargo test -p local-stack --test compose killed`.
+/// More rounds over all parts: `KILL_TEST_ROUNDS=10 cargo test --workspace --test compose killed`.
 const ROUNDS: &str = "KILL_TEST_ROUNDS";
 /// Orders that are bought between two faults, and during one that buyers do not notice.
 const SOME: usize = 100;
