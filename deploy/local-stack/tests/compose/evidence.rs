@@ -10,7 +10,8 @@ use shared_messages::topics;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::{Client, NoTls};
 
-use crate::kafka::{all_replicas_in_sync, read_all};
+use crate::kafka::all_replicas_in_sync;
+use crate::records::read_all;
 use crate::stack::{DEADLINE, LOOK_EVERY};
 
 /// Where to look.

@@ -19,6 +19,7 @@ mod deliveries;
 mod evidence;
 mod kafka;
 mod latencies;
+mod records;
 mod stack;
 mod wanted;
 
