@@ -143,6 +143,16 @@ impl KafkaContainer {
         docker("inspect", &mut inspect).ok()?.trim().parse().ok().filter(|id| *id > 0)
     }
 
+    /// It answers nobody until it is thawed.
+    pub fn freeze(&self) -> Result<(), KafkaContainerError> {
+        docker("pause", Command::new("docker").args(["pause", &self.name])).map(drop)
+    }
+
+    /// It goes on as if no time had passed.
+    pub fn thaw(&self) -> Result<(), KafkaContainerError> {
+        docker("unpause", Command::new("docker").args(["unpause", &self.name])).map(drop)
+    }
+
     /// Removes it, with all that it holds.
     pub fn stop(self) -> Result<(), KafkaContainerError> {
         Ok(self.away.now()?)

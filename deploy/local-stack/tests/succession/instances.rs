@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::NoTls;
 
 use crate::DEADLINE;
-use crate::throne::Throne;
+use crate::throne::{Accession, Throne};
 
 const INSTANCES: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -30,6 +30,13 @@ pub(crate) enum Fault {
     Frozen,
     /// SIGTERM.
     Stopped,
+}
+
+/// The leader that something has befallen, what, and when.
+pub(crate) struct Befallen {
+    leader: Accession,
+    fault: Fault,
+    at: Instant,
 }
 
 /// Where they serve at the moment; nowhere while it is away.
@@ -78,41 +85,45 @@ impl Instances {
         Arc::clone(&self.addresses)
     }
 
-    /// Returns how long nobody published, when somebody does, and what befell the other is over.
-    pub(crate) async fn befalls_the_leader(&mut self, fault: Fault, longer: Duration) -> Duration {
+    /// Returns once it has.
+    pub(crate) async fn befalls_the_leader(&mut self, fault: Fault) -> Befallen {
         let leader = self.throne.last().await;
         let process = &self.running[leader.instance];
-        let mut began = Instant::now();
         let name = process.name();
         println!("  {:7.2} s  {name}, which publishes, is {fault:?}", self.began.elapsed().as_secs_f64());
-        let next = match fault {
-            Fault::Frozen => {
-                process.process().freeze();
-                let next = self.throne.after(leader).await;
-                sleep(longer).await;
-                process.process().thaw();
-                next
-            }
+        let mut at = Instant::now();
+        match fault {
+            Fault::Frozen => process.process().freeze(),
             Fault::Killed => {
                 self.is_away(leader.instance);
                 process.process().kill();
                 process.exited().await;
-                let next = self.throne.after(leader).await;
-                self.running[leader.instance] = self.serve(leader.instance).await;
-                next
             }
             Fault::Stopped => {
                 self.is_away(leader.instance);
                 let status = process.stop().await;
                 assert!(status.success(), "{name} was asked to stop and ended with {status}");
                 // Until it has ended it publishes.
-                began = Instant::now();
-                let next = self.throne.after(leader).await;
-                self.running[leader.instance] = self.serve(leader.instance).await;
-                next
+                at = Instant::now();
             }
-        };
-        let vacant = next.at.saturating_duration_since(began);
+        }
+        Befallen { leader, fault, at }
+    }
+
+    /// Returns when somebody else publishes and all are there again: how long nobody published.
+    pub(crate) async fn goes_on(
+        &mut self,
+        Befallen { leader, fault, at }: Befallen,
+        longer: Duration,
+    ) -> Duration {
+        let next = self.throne.after(leader).await;
+        if fault == Fault::Frozen {
+            sleep(longer).await;
+            self.running[leader.instance].process().thaw();
+        } else {
+            self.running[leader.instance] = self.serve(leader.instance).await;
+        }
+        let vacant = next.at.saturating_duration_since(at);
         println!("             order-service-{} publishes after {vacant:.2?}", next.instance + 1);
         vacant
     }

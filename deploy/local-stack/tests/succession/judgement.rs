@@ -19,8 +19,8 @@ use crate::records::read_all;
 const LONGEST_VACANCY: Duration = Duration::from_secs(8);
 /// Who stops gives the lease back before it ends.
 const LONGEST_VACANCY_AFTER_A_STOP: Duration = Duration::from_secs(1);
-/// Who is killed or frozen leaves what was sent and not yet deleted, which is done several times a second. At most it is what has come
-/// together while nobody published, if that was just sent.
+/// Who is killed or frozen leaves what was sent and not yet deleted: at most what has come while Kafka was silent (a second), or
+/// while nobody published (`relay.lease`), if that was just sent. Who is stopped while Kafka is silent leaves it, too.
 const REPEATED_BY_A_FAULT: usize = 4 * RATE;
 
 #[derive(Default)]
@@ -61,8 +61,7 @@ impl Judgement {
     }
 
     fn repeats_allowed(&self) -> usize {
-        let hurt = [Fault::Killed, Fault::Frozen].map(|fault| self.vacancies.get(&fault).map_or(0, Vec::len));
-        hurt.iter().sum::<usize>() * REPEATED_BY_A_FAULT
+        self.vacancies.values().map(Vec::len).sum::<usize>() * REPEATED_BY_A_FAULT
     }
 
     pub(crate) fn assert_all_is_well(&self) {

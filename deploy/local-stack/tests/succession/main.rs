@@ -1,7 +1,8 @@
 //! # Succession
 //!
 //! Three instances of order-service on one database and a real Kafka, under steady load. Every few seconds something befalls the one that
-//! publishes: SIGKILL, SIGTERM, or SIGSTOP until somebody else publishes and longer. Buyers go from one instance to another and
+//! publishes: SIGKILL, SIGTERM, or SIGSTOP until somebody else publishes and longer; half of the time Kafka has not answered for a
+//! while then, so that much is in flight. Buyers go from one instance to another and
 //! repeat a request until its answer is clear. Then the ledger judges: what buyers know is in the database, every
 //! committed event is in the topic, nothing else is. Beyond that, no more was published again than can have been in flight,
 //! somebody else published soon, and `order-service audit` agrees.
@@ -109,7 +110,16 @@ async fn succession() {
         sleep(chance.between(REIGNS.0, REIGNS.1)).await;
         let fault = chance.one_of([Fault::Killed, Fault::Killed, Fault::Frozen, Fault::Stopped]);
         let longer = chance.between(0, 3_000);
-        let vacant = instances.befalls_the_leader(fault, longer).await;
+        let with_much_in_flight = chance.one_of([true, false]);
+        if with_much_in_flight {
+            kafka.freeze().unwrap_or_else(|error| panic!("{error}"));
+            sleep(chance.between(200, 1_000)).await;
+        }
+        let befallen = instances.befalls_the_leader(fault).await;
+        if with_much_in_flight {
+            kafka.thaw().unwrap_or_else(|error| panic!("{error}"));
+        }
+        let vacant = instances.goes_on(befallen, longer).await;
         judgement.reigned_again(fault, vacant);
     }
     let attempts = buyers.stop().await;
