@@ -88,6 +88,8 @@ pub struct DeliverySettings {
     pub in_flight_limit: usize,
     /// How far a partition may run ahead of its committable position.
     pub window: u64,
+    /// How many bytes a partition's records may be together that were read and are not finished.
+    pub window_bytes: u64,
     /// How long calls may take to end when partitions are handed back.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -227,7 +229,7 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
     ]
 }
 
-fn limits(delivery: &DeliverySettings) -> [Rule; 12] {
+fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
     let DeliverySettings { retry, breaker, give_up, dead_letter_ceiling, .. } = delivery;
     [
         (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
@@ -237,6 +239,7 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 12] {
             "it must not be smaller than delivery.in_flight_limit, or one partition could never use the limit",
         ),
         (delivery.window >= 2, "delivery.window", "it must be at least 2: intake resumes at half of it"),
+        (delivery.window_bytes >= 1024, "delivery.window_bytes", "it must be at least 1024"),
         (!retry.first_wait.is_zero(), "delivery.retry.first_wait", "it must be longer than nothing"),
         (
             retry.longest_wait >= retry.first_wait,
@@ -300,6 +303,7 @@ mod tests {
     fn a_setting_that_breaks_a_rule_is_named() {
         for (name, value, key) in [
             ("DELIVERY__WINDOW", "99", "delivery.window"),
+            ("DELIVERY__WINDOW_BYTES", "1023", "delivery.window_bytes"),
             ("DELIVERY__IN_FLIGHT_LIMIT", "0", "delivery.in_flight_limit"),
             ("DELIVERY__DRAIN_TIMEOUT", "10m", "delivery.drain_timeout"),
             ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),

@@ -1,5 +1,7 @@
 //! One assignment: the period in which this member owns a partition, and all that it knows of it.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -7,11 +9,9 @@ use super::AssignmentEpoch;
 use super::key_queues::{KeyQueues, Lane};
 use super::offset_tracker::{NextOffset, OffsetTracker};
 use super::positions::StartPosition;
-use super::watchdog::Movement;
 use crate::delivery::blame::Attempts;
 use crate::delivery::ceiling::{Ceiling, Permission};
 use crate::delivery::fault::Verdict;
-use crate::status::{IntakeStatus, PartitionStatus};
 
 /// Whether records are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,20 @@ pub(crate) enum Intake {
     Closed,
 }
 
+/// How much of a partition may be read and not finished.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// Offsets from the committable position on.
+    pub(crate) records: u64,
+    /// Of all of them together.
+    pub(crate) bytes: u64,
+}
+
 /// A record that was read and has not finished.
 #[derive(Debug)]
 pub(super) struct Work<R> {
     pub(super) record: R,
+    bytes: usize,
     lane: Lane,
     /// Most records need none of it.
     failed: Option<Box<Attempts>>,
@@ -85,10 +95,15 @@ pub(super) struct Assignment<R> {
     pub(super) start: StartPosition,
     pub(super) tracker: OffsetTracker<Work<R>>,
     pub(super) queues: KeyQueues,
+    /// Of all records that were read and have not finished.
+    bytes: u64,
     /// How many calls and dead letters are on the wire.
     pub(super) on_the_wire: usize,
     pub(super) intake: Intake,
     pub(super) next_read: Option<i64>,
+    /// Where the client fetches next, when all that it had fetched was handed over. Beyond what was read lie only offsets that
+    /// are no records, such as the markers of transactions.
+    fetched_to: Option<i64>,
     pub(super) ceiling: Ceiling,
     /// How much happened since it was looked at.
     movements: u64,
@@ -114,9 +129,11 @@ impl<R> Assignment<R> {
             start,
             tracker: OffsetTracker::default(),
             queues: KeyQueues::default(),
+            bytes: 0,
             on_the_wire: 0,
             intake: Intake::Open,
             next_read: None,
+            fetched_to: None,
             ceiling,
             movements: 0,
             advanced_at: None,
@@ -136,12 +153,13 @@ impl<R> Assignment<R> {
     }
 
     /// Queues a record that was read. False if it was read before.
-    pub(super) fn take_in(&mut self, offset: i64, key: Option<&[u8]>, record: R) -> bool {
+    pub(super) fn take_in(&mut self, offset: i64, key: Option<&[u8]>, record: R, bytes: usize) -> bool {
         if !self.tracker.is_new(offset) {
             return false;
         }
         let lane = self.queues.push(key, offset);
-        self.tracker.started(offset, Work { record, lane, failed: None });
+        self.tracker.started(offset, Work { record, bytes, lane, failed: None });
+        self.bytes += bytes as u64;
         self.next_read = Some(offset + 1);
         self.moved();
         true
@@ -152,6 +170,7 @@ impl<R> Assignment<R> {
         let before = self.tracker.committable();
         let work = self.tracker.finished(offset)?;
         self.queues.finished(work.lane);
+        self.bytes -= work.bytes as u64;
         if self.tracker.committable() != before {
             self.advanced_at = Some(now);
         }
@@ -170,14 +189,17 @@ impl<R> Assignment<R> {
     ///
     /// Pauses at the whole window and resumes at half of it: each pause makes the client read again what it
     /// had fetched, so they must be rare. While the platform is away something stays at hand to ask it with.
-    pub(super) fn steer(&mut self, window: u64, platform_is_away: bool) -> Option<bool> {
+    pub(super) fn steer(&mut self, window: Window, platform_is_away: bool) -> Option<bool> {
         if self.intake != Intake::Open {
             return None;
         }
-        let (span, limit) = (self.tracker.span(), self.limit(window));
+        let Window { records: window, bytes } = window;
+        // The window is as full as the fuller of its two measures says.
+        let filled = self.tracker.span().max(self.bytes.saturating_mul(window) / bytes.max(1));
+        let limit = self.limit(window);
         self.full_at = match self.full_at {
-            Some(full_at) if span > window / 2 && (limit <= full_at || span >= limit) => Some(full_at),
-            Some(_) | None if span >= limit => Some(limit),
+            Some(full_at) if filled > window / 2 && (limit <= full_at || filled >= limit) => Some(full_at),
+            Some(_) | None if filled >= limit => Some(limit),
             Some(_) | None => None,
         };
         let pause = self.full_at.is_some()
@@ -317,59 +339,6 @@ impl<R> Assignment<R> {
 
     pub(super) fn is_paused(&self) -> bool {
         self.paused
-    }
-
-    /// How it stands, given what the broker has, and whether it has moved since the last look.
-    pub(super) fn look(
-        &mut self,
-        partition: i32,
-        end: Option<i64>,
-        waiting_for_retry: usize,
-        waits: bool,
-        now: Instant,
-    ) -> (PartitionStatus, Movement) {
-        let oldest = self.tracker.oldest_unfinished();
-        self.oldest = oldest.map(|offset| match self.oldest {
-            Some((before, since)) if before == offset => (before, since),
-            Some(_) | None => (offset, now),
-        });
-        let standing = self.oldest.map(|(_, since)| now.saturating_duration_since(since).as_secs_f64());
-        let committable = self.tracker.committable().map(|NextOffset(next)| next);
-        let started_at = match self.start {
-            StartPosition::At(next) => Some(next),
-            StartPosition::Beginning => None,
-        };
-        let finished_to = committable.or(started_at).or(oldest);
-        let lag = end.map(|end| (end - finished_to.unwrap_or(0)).max(0));
-        let intake = match self.intake {
-            Intake::Closed => IntakeStatus::Closed,
-            Intake::Stopped => IntakeStatus::Stopped,
-            Intake::Open if self.ceiling.reached_at().is_some() => IntakeStatus::AtCeiling,
-            Intake::Open if self.paused => IntakeStatus::Paused,
-            Intake::Open => IntakeStatus::Open,
-        };
-        let status = PartitionStatus {
-            partition,
-            committable: committable.or(started_at),
-            next_read: self.next_read,
-            end,
-            lag,
-            unfinished: self.tracker.unfinished(),
-            on_the_wire: self.on_the_wire,
-            waiting_for_retry,
-            at_fault: self.at_fault.len(),
-            oldest_unfinished: oldest,
-            standing_for_seconds: standing,
-            intake,
-        };
-        let unread = self.intake == Intake::Open
-            && end.zip(self.next_read.or(started_at)).is_some_and(|(end, next)| end > next);
-        let movement = Movement {
-            moved: std::mem::take(&mut self.movements) > 0,
-            has_work: unread || status.unfinished > 0,
-            waits_on_purpose: waits || intake == IntakeStatus::AtCeiling || intake == IntakeStatus::Closed,
-        };
-        (status, movement)
     }
 
     /// Where the client reads on: after what was read, or where the assignment started.

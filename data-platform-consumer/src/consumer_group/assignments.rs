@@ -18,7 +18,7 @@ mod reports;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::assignment::{Assignment, Commit, Intake};
+use super::assignment::{Assignment, Commit, Intake, Window};
 use super::positions::StartPosition;
 use super::retries::{Retries, WaitingRetry};
 use super::watchdog::Movement;
@@ -38,7 +38,7 @@ pub(crate) struct AssignmentEpoch(u64);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeliveryRules {
     pub(crate) in_flight_limit: usize,
-    pub(crate) window: u64,
+    pub(crate) window: Window,
     pub(crate) retry: RetryPolicy,
     pub(crate) breaker: BreakerRules,
     pub(crate) blame: BlameRules,
@@ -128,8 +128,16 @@ impl<R: Clone> Assignments<R> {
     }
 
     /// Queues a record that was read. False if it was read before.
-    pub(crate) fn take_in(&mut self, partition: i32, offset: i64, key: Option<&[u8]>, record: R) -> bool {
-        self.owned.get_mut(&partition).is_some_and(|assignment| assignment.take_in(offset, key, record))
+    pub(crate) fn take_in(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        key: Option<&[u8]>,
+        (record, bytes): (R, usize),
+    ) -> bool {
+        self.owned
+            .get_mut(&partition)
+            .is_some_and(|assignment| assignment.take_in(offset, key, record, bytes))
     }
 
     /// How many records wait for nothing but a place.
@@ -139,7 +147,7 @@ impl<R: Clone> Assignments<R> {
 
     /// Whether a partition has enough at hand, if its position has moved a moment ago.
     pub(crate) fn one_has_enough(&self, moment: Duration, now: Instant) -> bool {
-        let records = (self.rules.window / 2).min(10 * self.rules.in_flight_limit as u64);
+        let records = (self.rules.window.records / 2).min(10 * self.rules.in_flight_limit as u64);
         self.owned.values().any(|assignment| assignment.has_enough(records, moment, now))
     }
 
@@ -269,6 +277,13 @@ impl<R: Clone> Assignments<R> {
     /// Where the client reads on.
     pub(crate) fn reads_on_from(&self, partition: i32) -> Option<StartPosition> {
         self.owned.get(&partition)?.reads_on_from()
+    }
+
+    /// All that the client has fetched of this partition before this offset was handed over.
+    pub(crate) fn is_fetched_to(&mut self, partition: i32, next: i64) {
+        if let Some(assignment) = self.owned.get_mut(&partition) {
+            assignment.is_fetched_to(next);
+        }
     }
 
     /// How many reports came after the end of their assignment.

@@ -1,5 +1,6 @@
 //! The rules of assignments, with the clock in the test's hand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::sink::DeliveryFailure;
 
 const RULES: DeliveryRules = DeliveryRules {
     in_flight_limit: 2,
-    window: 4,
+    window: Window { records: 4, bytes: 1_000 },
     retry: RetryPolicy { first_wait: Duration::from_secs(1), longest_wait: Duration::from_secs(8) },
     breaker: BreakerRules {
         records: 6,
@@ -49,11 +50,11 @@ fn failed(call: &Call<&'static str>) -> Report {
 fn a_report_of_an_earlier_assignment_changes_nothing() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
-    assert!(assignments.take_in(0, 10, None, "first"));
+    assert!(assignments.take_in(0, 10, None, ("first", 1)));
     let early = assignments.start_next(now).unwrap();
     assignments.revoke(0);
     assignments.assign(0, StartPosition::At(10), None, now);
-    assert!(assignments.take_in(0, 10, None, "again"));
+    assert!(assignments.take_in(0, 10, None, ("again", 1)));
 
     assert_eq!(assignments.reported(report(&early, Ok(())), now), Reported::Late);
     assert_eq!((assignments.take_commits(), assignments.late_reports()), (vec![], 1));
@@ -68,12 +69,12 @@ fn calls_that_outlive_their_assignment_keep_their_place_in_the_limit() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..4 {
-        assignments.take_in(0, offset, None, "");
+        assignments.take_in(0, offset, None, ("", 1));
     }
     let (first, _second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
     assignments.revoke(0);
     assignments.assign(0, StartPosition::At(0), None, now);
-    assignments.take_in(0, 0, None, "");
+    assignments.take_in(0, 0, None, ("", 1));
     assert!(assignments.start_next(now).is_none(), "both places are taken by late calls");
     assignments.reported(report(&first, Ok(())), now);
     assert!(assignments.start_next(now).is_some());
@@ -83,8 +84,8 @@ fn calls_that_outlive_their_assignment_keep_their_place_in_the_limit() {
 fn a_failed_record_is_tried_again_when_its_wait_is_over_and_holds_back_its_key() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
-    assignments.take_in(0, 0, Some(b"1"), "first");
-    assignments.take_in(0, 1, Some(b"1"), "second");
+    assignments.take_in(0, 0, Some(b"1"), ("first", 1));
+    assignments.take_in(0, 1, Some(b"1"), ("second", 1));
     let call = assignments.start_next(now).unwrap();
     let Reported::Failed { failures: 1, again_at, .. } = assignments.reported(failed(&call), now) else {
         panic!("it is tried again")
@@ -105,7 +106,7 @@ fn a_record_that_waits_for_its_retry_takes_no_place_from_others() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..4 {
-        assignments.take_in(0, offset, None, "");
+        assignments.take_in(0, offset, None, ("", 1));
     }
     for _ in 0..2 {
         let call = assignments.start_next(now).unwrap();
@@ -120,7 +121,7 @@ fn retries_and_first_calls_take_turns() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..6 {
-        assignments.take_in(0, offset, None, "");
+        assignments.take_in(0, offset, None, ("", 1));
     }
     for _ in 0..2 {
         let call = assignments.start_next(now).unwrap();
@@ -142,7 +143,7 @@ fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..3 {
-        assignments.take_in(0, offset, None, "");
+        assignments.take_in(0, offset, None, ("", 1));
     }
     let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
     assignments.close(0);
@@ -159,7 +160,7 @@ fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
 fn a_stopped_partition_finishes_what_it_had_and_the_others_flow() {
     let now = Instant::now();
     let mut assignments = assigned(&[0, 1]);
-    assignments.take_in(0, 0, None, "before");
+    assignments.take_in(0, 0, None, ("before", 1));
     assignments.stop(0);
     assert!(!assignments.takes_in(0) && assignments.takes_in(1));
     let call = assignments.start_next(now).unwrap();
@@ -173,7 +174,7 @@ fn a_full_window_pauses_the_partition_until_half_of_it_is_finished() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
     for offset in 0..4 {
-        assignments.take_in(0, offset, None, "");
+        assignments.take_in(0, offset, None, ("", 1));
     }
     assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![0], resume: vec![] });
     let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
@@ -181,6 +182,53 @@ fn a_full_window_pauses_the_partition_until_half_of_it_is_finished() {
     assert_eq!(assignments.intake_changes(), IntakeChanges::default(), "the oldest is not finished");
     assignments.reported(report(&first, Ok(())), now);
     assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![], resume: vec![0] });
+}
+
+#[test]
+fn a_window_full_of_large_records_pauses_the_partition_until_half_of_their_bytes_are_finished() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    assignments.take_in(0, 0, None, ("", 600));
+    assert_eq!(assignments.intake_changes(), IntakeChanges::default());
+    assignments.take_in(0, 1, None, ("", 400));
+    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![0], resume: vec![] });
+    let call = assignments.start_next(now).unwrap();
+    assignments.reported(report(&call, Ok(())), now);
+    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![], resume: vec![0] });
+}
+
+#[test]
+fn offsets_that_are_no_records_are_neither_lag_nor_work() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    assignments.take_in(0, 0, None, ("", 1));
+    let call = assignments.start_next(now).unwrap();
+    assignments.reported(report(&call, Ok(())), now);
+    // A transaction's marker lies at offset 1, which the client never hands over.
+    let ends = BTreeMap::from([(0, 2)]);
+    let (status, movements) = assignments.look(&ends, false, now);
+    assert_eq!((status.partitions[0].lag, movements[0].1.has_work), (Some(1), true), "it may be a record");
+    assignments.is_fetched_to(0, 2);
+    let (status, movements) = assignments.look(&ends, false, now);
+    assert_eq!((status.partitions[0].lag, movements[0].1.has_work), (Some(0), false));
+    assignments.take_in(0, 2, None, ("", 1));
+    let (status, movements) = assignments.look(&BTreeMap::from([(0, 3)]), false, now);
+    assert_eq!((status.partitions[0].lag, movements[0].1.has_work), (Some(2), true));
+}
+
+#[test]
+fn a_partition_whose_position_moves_has_enough_at_hand_with_half_its_window() {
+    let now = Instant::now();
+    let moment = Duration::from_millis(2);
+    let mut assignments = assigned(&[0]);
+    for offset in 0..3 {
+        assignments.take_in(0, offset, Some(b"one key"), ("", 1));
+    }
+    assert!(!assignments.one_has_enough(moment, now), "nothing has finished");
+    let call = assignments.start_next(now).unwrap();
+    assignments.reported(report(&call, Ok(())), now);
+    assert!(assignments.one_has_enough(moment, now));
+    assert!(!assignments.one_has_enough(moment, now + moment), "a position that stands is a slow record's");
 }
 
 #[test]
@@ -194,7 +242,7 @@ fn a_record_that_fails_in_front_of_a_full_window_lets_others_in_and_is_given_up(
         let changes = assignments.intake_changes();
         paused = (paused || !changes.pause.is_empty()) && changes.resume.is_empty();
         while !paused && next < 1_000 {
-            assignments.take_in(0, next, None, "");
+            assignments.take_in(0, next, None, ("", 1));
             next += 1;
             paused = !assignments.intake_changes().pause.is_empty();
         }
@@ -216,7 +264,7 @@ fn partitions_take_turns() {
     let mut assignments = assigned(&[0, 1]);
     for partition in [0, 1] {
         for offset in 0..4 {
-            assignments.take_in(partition, offset, None, "");
+            assignments.take_in(partition, offset, None, ("", 1));
         }
     }
     let mut served = Vec::new();
@@ -232,7 +280,7 @@ fn partitions_take_turns() {
 fn a_commit_is_sent_once_and_again_only_after_it_failed() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
-    assignments.take_in(0, 7, None, "");
+    assignments.take_in(0, 7, None, ("", 1));
     let call = assignments.start_next(now).unwrap();
     assignments.reported(report(&call, Ok(())), now);
     assert_eq!(assignments.take_commits(), commits(8));
@@ -244,7 +292,7 @@ fn a_commit_is_sent_once_and_again_only_after_it_failed() {
 /// Takes note that each of these was rejected, which makes it a record at fault.
 fn rejected(assignments: &mut Assignments<&'static str>, offsets: &[i64], now: Instant) {
     for offset in offsets {
-        assert!(assignments.take_in(0, *offset, None, ""));
+        assert!(assignments.take_in(0, *offset, None, ("", 1)));
         let call = assignments.start_next(now).unwrap();
         let reported = assignments.reported(report(&call, Err(DeliveryFailure::rejected("400"))), now);
         assert!(matches!(reported, Reported::AtFault { .. }));
@@ -267,7 +315,7 @@ fn unwritten(parking: &Parking<&'static str>) -> ParkingReport {
 fn a_dead_letter_that_could_not_be_written_does_not_wait_behind_one_that_the_ceiling_holds() {
     let mut assignments = assigned(&[0]);
     let now = Instant::now();
-    assert!(assignments.take_in(0, 0, None, ""));
+    assert!(assignments.take_in(0, 0, None, ("", 1)));
     let oldest = assignments.start_next(now).unwrap();
     rejected(&mut assignments, &[1, 2], now);
     let Some(ParkingStep::Ask { assignment, .. }) = assignments.next_parking_step(now) else {

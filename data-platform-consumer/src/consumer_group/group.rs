@@ -12,6 +12,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::message::{BorrowedMessage, Message};
 
+use super::assignment::Window;
 use super::assignments::{Assignments, DeliveryRules};
 use super::examination::Examination;
 use super::offset_commits::OffsetCommits;
@@ -71,7 +72,7 @@ impl Group {
     ) -> Self {
         let rules = DeliveryRules {
             in_flight_limit: delivery.in_flight_limit,
-            window: delivery.window,
+            window: Window { records: delivery.window, bytes: delivery.window_bytes },
             retry: delivery.retry,
             breaker: delivery.breaker,
             blame: delivery.give_up,
@@ -185,8 +186,9 @@ impl Group {
             // Fetched before the partition was paused or handed back. It is not lost: nothing of it is committed.
             return;
         }
-        let copy = Arc::new(Record::read(self.topic.clone(), record));
-        if !self.assignments.take_in(partition, offset, record.key(), copy) {
+        let copy = Record::read(self.topic.clone(), record);
+        let bytes = copy.bytes();
+        if !self.assignments.take_in(partition, offset, record.key(), (Arc::new(copy), bytes)) {
             tracing::debug!(kafka.partition = partition, kafka.offset = offset, "read twice, taken once");
         }
     }

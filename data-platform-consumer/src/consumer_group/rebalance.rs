@@ -100,6 +100,11 @@ impl ClientContext for GroupContext {
         if let Some(topic) = statistics.topics.get(&group.kafka.topic) {
             let known = topic.partitions.values().filter(|partition| partition.hi_offset >= 0);
             group.ends_seen(known.map(|partition| (partition.partition, partition.hi_offset)));
+            // This comes behind all that was fetched before it, on the thread that takes it in.
+            let at_rest = topic.partitions.values().filter(|partition| partition.fetchq_cnt == 0);
+            for partition in at_rest {
+                group.assignments.is_fetched_to(partition.partition, partition.next_offset);
+            }
         }
     }
 

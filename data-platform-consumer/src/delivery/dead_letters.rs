@@ -120,9 +120,11 @@ impl DeadLetters {
             failing_since: (verdict.calls > 0).then(|| parked_at.before(failing_for)),
             parked_at,
         };
-        let kept = parking.record.headers().filter(|(name, _)| !is_dead_letter_header(name));
-        let kept =
-            kept.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
+        let kept = || {
+            let kept = parking.record.headers().filter(|(name, _)| !is_dead_letter_header(name));
+            kept.fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
+        };
+        let kept = parking.record.native_headers().cloned().unwrap_or_else(kept);
         dead_letter
             .to_pairs()
             .iter()
@@ -135,6 +137,8 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
     config
         // What came in must go out, with headers added; the topic's own limit is the broker's affair.
         .set("message.max.bytes", "16777216")
+        // Partitions that an operator adds to the topic are seen within this time.
+        .set("topic.metadata.refresh.interval.ms", "5000")
         .set_log_level(RDKafkaLogLevel::Warning);
     config
 }

@@ -6,10 +6,11 @@
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rdkafka::Timestamp;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedHeaders, Headers, Message, OwnedHeaders};
 use shared_messages::dead_letter::TimestampType;
 
 /// Where a record lies.
@@ -48,7 +49,22 @@ pub struct Record {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: usize,
+    /// All headers as they came, where one of them has a name that is not UTF-8.
+    native: Option<NativeHeaders>,
 }
+
+/// Headers as librdkafka holds them.
+#[derive(Debug, Clone)]
+struct NativeHeaders(OwnedHeaders);
+
+/// More of them cannot be compared.
+impl PartialEq for NativeHeaders {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.count() == other.0.count()
+    }
+}
+
+impl Eq for NativeHeaders {}
 
 /// As the length of a header's value that it does not have.
 const NO_VALUE: u32 = u32::MAX;
@@ -80,17 +96,16 @@ impl Record {
             put_with_length(&mut bytes, Some(name.as_bytes()));
             put_with_length(&mut bytes, value);
         }
+        let headers = headers_start;
         let record =
-            Self { position, timestamp, bytes: bytes.as_slice().into(), key, value, headers: headers_start };
+            Self { position, timestamp, bytes: bytes.as_slice().into(), key, value, headers, native: None };
         WORKBENCH.set(bytes);
         record
     }
 
     /// What librdkafka holds, copied.
-    pub(crate) fn read(topic: Arc<str>, record: &impl Message) -> Self {
+    pub(crate) fn read(topic: Arc<str>, record: &impl Message<Headers = BorrowedHeaders>) -> Self {
         let position = RecordPosition { topic, partition: record.partition(), offset: record.offset() };
-        let headers = record.headers().into_iter().flat_map(Headers::iter);
-        let headers = headers.map(|header| (header.key, header.value));
         let timestamp = match record.timestamp() {
             Timestamp::NotAvailable => None,
             Timestamp::CreateTime(millis) => Some(RecordTime { millis, kind: TimestampType::CreateTime }),
@@ -98,7 +113,33 @@ impl Record {
                 Some(RecordTime { millis, kind: TimestampType::LogAppendTime })
             }
         };
-        Self::new(position, timestamp, record.key(), record.payload(), headers)
+        let (key, value) = (record.key(), record.payload());
+        let Some(headers) = record.headers() else { return Self::new(position, timestamp, key, value, []) };
+        Self::with_headers(headers, BorrowedHeaders::detach, |headers| {
+            Self::new(position.clone(), timestamp, key, value, headers)
+        })
+    }
+
+    /// The client panics at a header whose name is not UTF-8, which Kafka takes. Nobody here can want to read that one; it is
+    /// kept, with all the others, for a dead letter.
+    fn with_headers<'a, H: Headers>(
+        headers: &'a H,
+        detach: impl FnOnce(&H) -> OwnedHeaders,
+        record: impl Fn(&mut dyn Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self,
+    ) -> Self {
+        let header = |place| headers.try_get(place).map(|header| (header.key, header.value));
+        let all = || record(&mut (0..headers.count()).filter_map(header));
+        catch_unwind(AssertUnwindSafe(all)).unwrap_or_else(|_| {
+            let readable = |place| catch_unwind(AssertUnwindSafe(|| header(place))).ok().flatten();
+            let mut record = record(&mut (0..headers.count()).filter_map(readable));
+            record.native = Some(NativeHeaders(detach(headers)));
+            record
+        })
+    }
+
+    /// How many bytes key, value and headers are together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Where it lies.
@@ -121,7 +162,12 @@ impl Record {
         self.part(self.value.as_ref()?)
     }
 
-    /// Name and value of each, in their order. Names are UTF-8, as the client demands it.
+    /// Its headers as they came, if a name among them is not UTF-8: those are not among [`Self::headers`].
+    pub(crate) fn native_headers(&self) -> Option<&OwnedHeaders> {
+        self.native.as_ref().map(|NativeHeaders(headers)| headers)
+    }
+
+    /// Name and value of each whose name is UTF-8, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> + Clone {
         let mut rest = self.bytes.get(self.headers..).unwrap_or_default();
         std::iter::from_fn(move || {
@@ -158,6 +204,7 @@ fn take_with_length(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rdkafka::message::Header;
 
     use super::*;
 
@@ -165,6 +212,40 @@ mod tests {
 
     fn bytes() -> impl Strategy<Value = Bytes> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20))
+    }
+
+    /// As the client's own: panics at the second name.
+    struct OneUnreadable(OwnedHeaders);
+
+    impl Headers for OneUnreadable {
+        fn count(&self) -> usize {
+            self.0.count()
+        }
+
+        fn try_get(&self, place: usize) -> Option<Header<'_, &[u8]>> {
+            assert_ne!(place, 1, "not UTF-8, as this test wants");
+            self.0.try_get(place)
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_not_utf_8_is_passed_over_and_kept() {
+        let headers = ["a", "(unreadable)", "c"]
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, key| headers.insert(Header { key, value: Some(key) }));
+        let headers = OneUnreadable(headers);
+        let record = Record::with_headers(
+            &headers,
+            |headers| headers.0.clone(),
+            |headers| {
+                let position = RecordPosition { topic: "t".into(), partition: 3, offset: 7 };
+                Record::new(position, None, Some(b"15"), Some(b"{}"), headers)
+            },
+        );
+        assert_eq!((record.key(), record.value()), (Some(&b"15"[..]), Some(&b"{}"[..])));
+        let read: Vec<_> = record.headers().collect();
+        assert_eq!(read, [("a", Some(&b"a"[..])), ("c", Some(&b"c"[..]))]);
+        assert_eq!(record.native_headers().map(Headers::count), Some(3));
     }
 
     proptest! {

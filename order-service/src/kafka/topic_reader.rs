@@ -17,6 +17,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -266,12 +267,48 @@ impl TopicReader {
 }
 
 fn raw<'a>(message: &'a BorrowedMessage<'_>) -> Raw<'a> {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Raw {
         place: Place { partition: message.partition(), offset: message.offset() },
         millis: message.timestamp().to_millis(),
         key: message.key(),
         value: message.payload(),
-        headers: headers.map(|header| (header.key, header.value)).collect(),
+        headers: message.headers().map(readable).unwrap_or_default(),
+    }
+}
+
+/// The client panics at a header whose name is not UTF-8, which Kafka takes; none of ours is one of those.
+fn readable<H: Headers>(headers: &H) -> Vec<(&str, Option<&[u8]>)> {
+    let header = |place| headers.try_get(place).map(|header| (header.key, header.value));
+    let readable = |place| catch_unwind(AssertUnwindSafe(|| header(place))).ok().flatten();
+    (0..headers.count()).filter_map(readable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::{Header, OwnedHeaders};
+
+    use super::*;
+
+    /// As the client's own: panics at the second name.
+    struct OneUnreadable(OwnedHeaders);
+
+    impl Headers for OneUnreadable {
+        fn count(&self) -> usize {
+            self.0.count()
+        }
+
+        fn try_get(&self, place: usize) -> Option<Header<'_, &[u8]>> {
+            assert_ne!(place, 1, "not UTF-8, as this test wants");
+            self.0.try_get(place)
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_not_utf_8_is_passed_over() {
+        let headers = ["a", "(unreadable)", "c"]
+            .into_iter()
+            .fold(OwnedHeaders::new(), |headers, key| headers.insert(Header { key, value: Some(key) }));
+        let read = [("a", Some(&b"a"[..])), ("c", Some(&b"c"[..]))];
+        assert_eq!(readable(&OneUnreadable(headers)), read);
     }
 }

@@ -222,7 +222,8 @@ impl World {
                         let record = Position { partition: *partition, offset };
                         let key = self.topic.record(record).key.map(|key| [key]);
                         let key = key.as_ref().map(<[u8; 1]>::as_slice);
-                        let is_new = of_this.assignments.take_in(*partition, offset, key, record);
+                        let bytes = 1 + usize::try_from(offset % 3).unwrap();
+                        let is_new = of_this.assignments.take_in(*partition, offset, key, (record, bytes));
                         self.ledger.read(of_this.tenures[partition], offset, is_new);
                     }
                 }

@@ -14,7 +14,7 @@ use super::ledger::{CallId, Ledger, TenureId};
 use super::member::Member;
 use super::platform::Platform;
 use super::topic::{Nature, Position, Topic, TopicRecord};
-use crate::consumer_group::assignment::Commit;
+use crate::consumer_group::assignment::{Commit, Window};
 use crate::consumer_group::assignments::{AssignmentEpoch, DeliveryRules};
 use crate::delivery::RetryPolicy;
 use crate::delivery::blame::BlameRules;
@@ -129,7 +129,8 @@ impl World {
             topic = topic.with_two_that_fail_for_ever();
             // Two of so many are not most of them, and there is room for others until they are given up.
             rules.breaker.records += 4;
-            rules.window = 10_000;
+            rules.window.records = 10_000;
+            rules.window.bytes = 30_000;
             // Between two tries others are taken, but not half as many as would close the breaker again.
             rules.retry =
                 RetryPolicy { first_wait: Duration::from_secs(2), longest_wait: Duration::from_secs(4) };
@@ -323,7 +324,7 @@ impl World {
 fn any_rules(chance: &mut Chance) -> DeliveryRules {
     DeliveryRules {
         in_flight_limit: chance.count(1..9),
-        window: chance.number(2..30),
+        window: any_window(chance),
         retry: RetryPolicy { first_wait: chance.millis(50..500), longest_wait: chance.millis(500..10_000) },
         breaker: BreakerRules {
             records: chance.count(2..9),
@@ -337,4 +338,10 @@ fn any_rules(chance: &mut Chance) -> DeliveryRules {
         },
         ceiling: CeilingRules { count: chance.count(1..5), window: chance.millis(5_000..120_000) },
     }
+}
+
+/// Records are one to three bytes here, so that now the one measure is full first and now the other.
+fn any_window(chance: &mut Chance) -> Window {
+    let records = chance.number(2..30);
+    Window { records, bytes: 2 * records }
 }

@@ -1,0 +1,75 @@
+//! How an assignment stands, for an operator and for the watchdog.
+
+use std::time::Instant;
+
+use super::{Assignment, Intake};
+use crate::consumer_group::offset_tracker::NextOffset;
+use crate::consumer_group::positions::StartPosition;
+use crate::consumer_group::watchdog::Movement;
+use crate::status::{IntakeStatus, PartitionStatus};
+
+impl<R> Assignment<R> {
+    /// All that the client has fetched before this offset was handed over.
+    pub(in crate::consumer_group) fn is_fetched_to(&mut self, next: i64) {
+        if self.intake == Intake::Open && !self.paused {
+            self.fetched_to = self.fetched_to.max(Some(next));
+        }
+    }
+
+    /// How it stands, given what the broker has, and whether it has moved since the last look.
+    pub(in crate::consumer_group) fn look(
+        &mut self,
+        partition: i32,
+        end: Option<i64>,
+        waiting_for_retry: usize,
+        waits: bool,
+        now: Instant,
+    ) -> (PartitionStatus, Movement) {
+        let oldest = self.tracker.oldest_unfinished();
+        self.oldest = oldest.map(|offset| match self.oldest {
+            Some((before, since)) if before == offset => (before, since),
+            Some(_) | None => (offset, now),
+        });
+        let standing = self.oldest.map(|(_, since)| now.saturating_duration_since(since).as_secs_f64());
+        let committable = self.tracker.committable().map(|NextOffset(next)| next);
+        let started_at = match self.start {
+            StartPosition::At(next) => Some(next),
+            StartPosition::Beginning => None,
+        };
+        let all_is_finished = self.tracker.unfinished() == 0;
+        let finished_to =
+            committable.or(started_at).or(oldest).max(self.fetched_to.filter(|_| all_is_finished));
+        let lag = end.map(|end| (end - finished_to.unwrap_or(0)).max(0));
+        let intake = match self.intake {
+            Intake::Closed => IntakeStatus::Closed,
+            Intake::Stopped => IntakeStatus::Stopped,
+            Intake::Open if self.ceiling.reached_at().is_some() => IntakeStatus::AtCeiling,
+            Intake::Open if self.paused => IntakeStatus::Paused,
+            Intake::Open => IntakeStatus::Open,
+        };
+        let status = PartitionStatus {
+            partition,
+            committable: committable.or(started_at),
+            next_read: self.next_read,
+            end,
+            lag,
+            unfinished: self.tracker.unfinished(),
+            on_the_wire: self.on_the_wire,
+            waiting_for_retry,
+            at_fault: self.at_fault.len(),
+            oldest_unfinished: oldest,
+            standing_for_seconds: standing,
+            intake,
+        };
+        let unread = self.intake == Intake::Open
+            && end
+                .zip(self.next_read.or(started_at).max(self.fetched_to))
+                .is_some_and(|(end, next)| end > next);
+        let movement = Movement {
+            moved: std::mem::take(&mut self.movements) > 0,
+            has_work: unread || status.unfinished > 0,
+            waits_on_purpose: waits || intake == IntakeStatus::AtCeiling || intake == IntakeStatus::Closed,
+        };
+        (status, movement)
+    }
+}
