@@ -74,11 +74,15 @@ fn failures() -> Vec<Failure> {
         json!({"userId": 1, "items": items, "couponId": coupon}).to_string()
     };
     let json_type = Some("application/json");
+    let array_of_fields = r#"[1,[{"productId":1,"quantity":1}],null]"#.to_owned();
+    let array_as_item = r#"{"userId":1,"items":[[1,1]]}"#.to_owned();
     vec![
         (Method::POST, "/orders", json_type, "{garbage".to_owned(), 400, "malformed-json"),
         (Method::POST, "/orders", json_type, String::new(), 400, "malformed-json"),
         (Method::POST, "/orders", json_type, order(1, 1, None) + "x", 400, "malformed-json"),
         (Method::POST, "/orders", json_type, "[]".to_owned(), 422, "validation-failed"),
+        (Method::POST, "/orders", json_type, array_of_fields, 422, "validation-failed"),
+        (Method::POST, "/orders", json_type, array_as_item, 422, "validation-failed"),
         (Method::POST, "/orders", Some("text/plain"), order(1, 1, None), 415, "unsupported-media-type"),
         (Method::POST, "/orders", None, order(1, 1, None), 415, "unsupported-media-type"),
         (Method::POST, "/orders", json_type, order(9, 1, None), 422, "unknown-product"),
