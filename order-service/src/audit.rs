@@ -21,6 +21,7 @@ pub mod record;
 pub mod report;
 pub mod retention;
 
+use crate::kafka::topic_admin::TopicAdmin;
 use crate::kafka::topic_reader::{ReadError, TopicReader};
 use crate::settings::{KafkaSettings, Retention, Settings};
 use crate::storage::Session;
@@ -31,11 +32,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use comparison::{Comparison, Window};
 use record::Seen;
 use report::Report;
+use retention::{Bounds, Partition};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{JoinError, spawn_blocking};
+use tracing::warn;
 
 /// The clocks of the instances and of the brokers may differ by as much.
 const CLOCKS: TimeDelta = TimeDelta::minutes(10);
@@ -43,6 +46,8 @@ const CLOCKS: TimeDelta = TimeDelta::minutes(10);
 const CHUNK: usize = 1000;
 /// Chunks that may wait to be compared.
 const CHUNKS: usize = 4;
+/// How long the topic's own retention is asked for: some brokers do not know the question.
+const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 
 /// What is audited, and how.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +127,33 @@ impl DatabaseLook {
         let partitions = spawn_blocking(move || for_retention.partitions()).await??;
         // Its end waits for threads of librdkafka.
         drop(spawn_blocking(move || drop(reader)));
-        Ok(self.comparison.report(&retention::kept(&partitions, promised, self.at)))
+        let bounds = self.bounds(kafka, promised, &partitions).await;
+        Ok(self.comparison.report(&retention::kept(&partitions, bounds, self.at)))
+    }
+
+    /// Kafka is asked for the topic's own retention only where that matters. Without an answer the audit goes on, and says
+    /// what it takes for granted.
+    async fn bounds(&self, kafka: &KafkaSettings, promised: Retention, partitions: &[Partition]) -> Bounds {
+        let unknown = Bounds { promised, kept_by_time: None };
+        if partitions.iter().all(|partition| partition.low <= 0) {
+            return unknown;
+        }
+        let limit = self.plan.kafka_timeout.min(LONGEST_QUESTION);
+        let answer = match TopicAdmin::connect(kafka) {
+            Ok(admin) => admin.properties(&kafka.topic, limit).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match answer {
+            Ok(properties) => Bounds::of_topic(promised, &properties),
+            Err(cause) => {
+                warn!(
+                    "the retention of topic {} is not known ({cause}): what is older than a partition's oldest record \
+                     counts as beyond retention, although somebody may have deleted it",
+                    kafka.topic
+                );
+                unknown
+            }
+        }
     }
 
     async fn compare(&mut self, mut chunks: Receiver<Vec<Seen>>) -> Result<(), DatabaseError> {

@@ -6,9 +6,11 @@
 //! Kafka refuses; `order-service events` publishes stored orders again; `order-service audit` compares them with the topic.
 
 mod audit;
+mod database;
 mod events;
 mod outbox;
 
+use self::database::UnusableDatabase;
 use self::outbox::{OutboxCommand, OutboxCommandError};
 use crate::audit::AuditError;
 use crate::kafka::topics::{self, TopicsError};
@@ -80,6 +82,8 @@ enum ProgramError {
     Migrate(#[source] MigrationJobError),
     #[error("the topics are not as they must be")]
     Topics(#[source] TopicsError),
+    #[error("the database cannot be used")]
+    Database(#[source] UnusableDatabase),
     #[error("the outbox command failed")]
     Outbox(#[source] OutboxCommandError),
     #[error("the events cannot be published again")]
@@ -159,8 +163,11 @@ async fn execute(command: Command, settings: Settings) -> Result<(), ProgramErro
             unless_stopped(async { topics.await.map_err(ProgramError::Topics) }).await
         }
         Command::Outbox(command) => {
-            let done = outbox::run(command, &settings.database);
-            unless_stopped(async { done.await.map_err(ProgramError::Outbox) }).await
+            let done = async {
+                let database = database::usable(&settings.database).await.map_err(ProgramError::Database)?;
+                outbox::run(command, &database).await.map_err(ProgramError::Outbox)
+            };
+            unless_stopped(done).await
         }
         Command::Events(command) => unless_stopped(events::run(&settings, command)).await,
         Command::Audit(arguments) => unless_stopped(audit::run(&settings, arguments)).await,

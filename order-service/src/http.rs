@@ -60,6 +60,7 @@ pub fn bind(
     .workers(settings.workers)
     // A buyer who closes his connection has hung up: his request is dropped, and not bought if it still waits.
     .h1_allow_half_closed(false)
+    .client_request_timeout(settings.head_timeout)
     .shutdown_timeout(settings.shutdown_timeout.as_secs())
     .disable_signals()
     .bind((settings.host.as_str(), settings.port))?;

@@ -83,6 +83,9 @@ pub struct HttpSettings {
     pub workers: usize,
     /// Largest request body, bytes.
     pub body_limit: usize,
+    /// Time for a request's head to arrive.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
     /// Time for a request body to arrive.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
@@ -182,6 +185,7 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
     must(database.pool_size > 0, "database.pool_size", "must be at least 1")?;
     for (timeout, key) in [
+        (http.head_timeout, "http.head_timeout"),
         (http.body_timeout, "http.body_timeout"),
         (database.acquire_timeout, "database.acquire_timeout"),
         (database.wait_timeout, "database.wait_timeout"),
@@ -291,6 +295,7 @@ mod tests {
             ("KAFKA__TOPIC", "a b/c", "kafka.topic"),
             ("KAFKA__BOOTSTRAP_SERVERS", "localhost:9092,::::", "kafka.bootstrap_servers"),
             ("HTTP__WORKERS", "5000", "http.workers"),
+            ("HTTP__HEAD_TIMEOUT", "0s", "http.head_timeout"),
         ] {
             let told = sentence(&load(variable, value).unwrap_err());
             assert!(told.contains(key) && told.contains(&format!("ORDER_SERVICE__{variable}")), "{told}");

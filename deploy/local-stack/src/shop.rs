@@ -1,8 +1,8 @@
 //! # order-service, as a buyer's program sees it
 //!
 //! An order carries a request key, so repeating it is safe: while order-service is away, or does not know the
-//! outcome, the same request is sent again until it is answered. That is what makes a sample order survive
-//! somebody's `kill -9`.
+//! outcome, or has not had the whole request in time (408, on a machine that is busy), the same request is sent again
+//! until it is answered. That is what makes a sample order survive somebody's `kill -9`.
 
 use std::time::Duration;
 
@@ -200,7 +200,7 @@ impl Shop {
                 request = request.header("Idempotency-Key", key);
             }
             let cause = match request.send().await {
-                Ok(response) if response.status() != StatusCode::SERVICE_UNAVAILABLE => return Ok(response),
+                Ok(response) if !is_worth_repeating(response.status()) => return Ok(response),
                 Ok(response) => response.status().to_string(),
                 Err(error) => error.to_string(),
             };
@@ -210,6 +210,11 @@ impl Shop {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether the same request may be answered otherwise a moment later.
+fn is_worth_repeating(status: StatusCode) -> bool {
+    [StatusCode::SERVICE_UNAVAILABLE, StatusCode::REQUEST_TIMEOUT].contains(&status)
 }
 
 async fn read<T: DeserializeOwned>(path: &str, response: Response) -> Result<T, ShopError> {
@@ -225,4 +230,44 @@ async fn read<T: DeserializeOwned>(path: &str, response: Response) -> Result<T, 
 async fn unexpected(path: &str, response: Response) -> ShopError {
     let status = response.status();
     ShopError::Unexpected { path: path.to_owned(), status, body: response.text().await.unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Basket, Item, Shop, local_client};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Reads a request to the end of its body, and answers it with this.
+    async fn answer(connection: &mut TcpStream, answer: &str) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            assert_ne!(connection.read_buf(&mut request).await.unwrap(), 0, "half a request");
+        }
+        connection.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_answered_408_is_repeated_under_its_key() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let shop = Shop::new(local_client().unwrap(), format!("http://{}", listener.local_addr().unwrap()));
+        let order = r#"{"orderId":7,"discountAmount":0,"paidAmount":5}"#;
+        let too_slow =
+            "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned();
+        let bought = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{order}", order.len());
+        let served = tokio::spawn(async move {
+            for words in [too_slow, bought] {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let request = answer(&mut connection, &words).await;
+                assert!(request.contains("idempotency-key: one\r\n"), "{request}");
+            }
+        });
+        let basket = Basket { user_id: 1, items: vec![Item { product_id: 1, quantity: 1 }], coupon_id: None };
+        let Answer::Completed(order) = shop.place_order_under("one", &basket).await.unwrap() else {
+            panic!("it was refused");
+        };
+        assert_eq!(order.order_id, 7);
+        served.await.unwrap();
+    }
 }

@@ -35,8 +35,15 @@ impl SettingsArguments {
 /// Writes the settings in force to standard output: the command `settings`.
 pub fn print_settings(report: &SettingsReport) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    write!(output, "{report}")?;
-    output.flush()
+    unless_closed(write!(output, "{report}").and_then(|()| output.flush()))
+}
+
+/// Whoever closes the pipe that he reads an answer from, as `head` does, has what he wanted: no failure of the command.
+pub fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// How the command `health` is asked for.
@@ -59,4 +66,17 @@ pub fn check_health(
     // The exit code is the answer; whoever closed standard output does not want the words.
     writeln!(io::stdout().lock(), "{healthy}").ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::unless_closed;
+
+    #[test]
+    fn a_closed_pipe_is_an_ordinary_end_and_a_full_disk_is_not() {
+        unless_closed(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        unless_closed(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+    }
 }

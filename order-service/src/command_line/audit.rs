@@ -1,27 +1,31 @@
 //! `order-service audit`
 
 use super::ProgramError;
+use super::database::usable;
 use crate::audit::comparison::Window;
 use crate::audit::{self, Plan};
 use crate::settings::Settings;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use clap::{ArgGroup, Args, CommandFactory};
 use humantime_serde::re::humantime::parse_duration;
+use service_chassis::command_line::unless_closed;
+use shared_messages::OccurredAt;
 use std::io::{self, Write};
 use std::time::Duration;
 
 /// What is audited, and how it is told.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(group(ArgGroup::new("time").required(true).args(["from", "last"])))]
 pub(super) struct AuditArguments {
-    /// From when the orders were completed, such as 2026-11-29T08:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "last")]
+    /// From when the orders were completed, such as 2026-11-29T08:00Z; seconds may be told, and without a zone it is UTC
+    #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<DateTime<Utc>>,
     /// Until when, exclusively; until now, if nothing is said
     #[arg(long, value_name = "TIME", value_parser = time, requires = "from")]
     to: Option<DateTime<Utc>>,
     /// Those of the last hours, such as 1h or "2days 12h", instead of --from and --to
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "to")]
     last: Option<Duration>,
     /// How many findings of each kind are listed; all of them are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -37,8 +41,10 @@ pub(super) struct AuditArguments {
     kafka_timeout: Duration,
 }
 
-fn time(text: &str) -> Result<DateTime<Utc>, chrono::ParseError> {
-    DateTime::parse_from_rfc3339(text).map(|time| time.with_timezone(&Utc))
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    OccurredAt::parse(text)
+        .map(|time| time.as_datetime())
+        .map_err(|cause| format!("{cause}: it must be like 2026-11-29T08:00Z or 2026-11-29T17:00:00+09:00"))
 }
 
 impl AuditArguments {
@@ -67,6 +73,7 @@ pub(super) async fn run(settings: &Settings, arguments: AuditArguments) -> Resul
     let now = Utc::now();
     let window = arguments.window(now).unwrap_or(Window { from: now, to: now });
     let plan = Plan { window, limit: arguments.limit, kafka_timeout: arguments.kafka_timeout };
+    usable(&settings.database).await.map_err(ProgramError::Database)?;
     let report = audit::run(settings, plan).await.map_err(ProgramError::Audit)?;
     let mut output = io::stdout().lock();
     let written = if arguments.json {
@@ -74,7 +81,7 @@ pub(super) async fn run(settings: &Settings, arguments: AuditArguments) -> Resul
     } else {
         write!(output, "{report}")
     };
-    written.and_then(|()| output.flush()).map_err(ProgramError::Show)?;
+    unless_closed(written.and_then(|()| output.flush())).map_err(ProgramError::Show)?;
     report.broken(arguments.strict).map_or(Ok(()), |broken| Err(ProgramError::Broken(broken)))
 }
 
@@ -110,5 +117,17 @@ mod tests {
         ] {
             assert_eq!(window(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_time_needs_no_seconds_and_both_ways_to_say_it_are_shown() {
+        let whole = time("2026-11-29T00:00:00Z");
+        for form in ["2026-11-29T00:00Z", "2026-11-29T09:00+09:00", "2026-11-29T00:00"] {
+            assert_eq!(time(form), whole, "{form}");
+        }
+        let told = window(&["--from", "yesterday"]).unwrap_err().to_string();
+        assert!(told.contains("2026-11-29T08:00Z"), "{told}");
+        let told = window(&[]).unwrap_err().to_string();
+        assert!(told.contains("--from <TIME>") && told.contains("--last <DURATION>"), "{told}");
     }
 }

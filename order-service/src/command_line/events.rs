@@ -1,11 +1,12 @@
 //! `order-service events`
 
 use super::ProgramError;
+use super::database::usable;
 use crate::domain::ids::OrderId;
 use crate::outbox::republication::{self, OrderRange, Pace};
 use crate::settings::Settings;
-use crate::storage::database::Database;
 use clap::Subcommand;
+use service_chassis::command_line::unless_closed;
 use std::io::{self, Write};
 
 /// Works on events of stored orders.
@@ -38,8 +39,7 @@ fn orders(text: &str) -> Result<OrderRange, String> {
 
 pub(super) async fn run(settings: &Settings, command: EventsCommand) -> Result<(), ProgramError> {
     let EventsCommand::Republish { orders: range, yes } = command;
-    let database = Database::new(&settings.database).map_err(republication::RepublicationError::Count);
-    let database = database.map_err(ProgramError::Republish)?;
+    let database = usable(&settings.database).await.map_err(ProgramError::Database)?;
     let count = republication::count(&database, range).await.map_err(ProgramError::Republish)?;
     let (first, last) = (range.first, range.last);
     let absent = (last.0 - first.0).unsigned_abs().saturating_add(1).saturating_sub(count);
@@ -53,7 +53,7 @@ pub(super) async fn run(settings: &Settings, command: EventsCommand) -> Result<(
 }
 
 fn tell(line: &str) -> Result<(), ProgramError> {
-    writeln!(io::stdout().lock(), "{line}").map_err(ProgramError::Show)
+    unless_closed(writeln!(io::stdout().lock(), "{line}")).map_err(ProgramError::Show)
 }
 
 #[cfg(test)]

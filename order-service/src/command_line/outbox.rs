@@ -3,15 +3,14 @@
 //! `order-service outbox status` shows what waits and who publishes; `order-service outbox quarantine` lists, releases and
 //! discards what Kafka refuses for good. They need the database only.
 
-use crate::settings::DatabaseSettings;
 use crate::storage::Session;
 use crate::storage::database::Database;
 use crate::storage::error::DatabaseError;
-use crate::storage::migrations::{self, MigrationError};
 use crate::storage::outbox_status::{self, OutboxStatus};
 use crate::storage::quarantine::{self, QuarantinedRow, Selection};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use service_chassis::command_line::unless_closed;
 use std::io::{self, Write};
 use thiserror::Error;
 
@@ -89,9 +88,6 @@ pub(super) enum OutboxCommandError {
     /// The database.
     #[error("{0}; nothing is known to have changed")]
     Database(#[from] DatabaseError),
-    /// The schema is not this program's.
-    #[error(transparent)]
-    Schema(#[from] MigrationError),
     /// Nothing is selected.
     #[error("no row in quarantine is meant by that; see `order-service outbox quarantine list`")]
     NothingSelected,
@@ -120,12 +116,7 @@ impl Which {
 }
 
 /// Does it, and writes the answer to standard output.
-pub(super) async fn run(
-    command: OutboxCommand,
-    settings: &DatabaseSettings,
-) -> Result<(), OutboxCommandError> {
-    let database = Database::new(settings)?;
-    migrations::check(&database).await?;
+pub(super) async fn run(command: OutboxCommand, database: &Database) -> Result<(), OutboxCommandError> {
     let mut session = database.session().await?;
     match command {
         OutboxCommand::Status(form) => {
@@ -134,7 +125,13 @@ pub(super) async fn run(
         }
         OutboxCommand::Quarantine(QuarantineCommand::List { form, limit }) => {
             let rows = quarantine::list(&session, &Selection::All, limit).await?;
-            if form.json { json(&rows) } else { write(&row_lines(&rows)) }
+            if form.json {
+                json(&rows)
+            } else if rows.is_empty() {
+                write(&["nothing is in quarantine".to_owned()])
+            } else {
+                write(&row_lines(&rows))
+            }
         }
         OutboxCommand::Quarantine(QuarantineCommand::Release(keys)) => {
             let released = quarantine::release(&mut session, &keys.selection()).await?;
@@ -208,8 +205,6 @@ fn json(answer: &impl Serialize) -> Result<(), OutboxCommandError> {
 
 fn write(lines: &[String]) -> Result<(), OutboxCommandError> {
     let mut out = io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    Ok(out.flush()?)
+    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    Ok(unless_closed(written)?)
 }

@@ -4,7 +4,7 @@
 
 use super::answer;
 use super::idempotency_key;
-use super::json_body::JsonBody;
+use super::json_body::{JsonBody, objects};
 use super::problem::{Problem, ProblemType};
 use crate::checkout::Checkout;
 use crate::checkout::error::CheckoutError;
@@ -18,6 +18,7 @@ use crate::storage::database::Database;
 use crate::storage::orders;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, SubsecRound, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use shared_messages::OccurredAt;
@@ -36,6 +37,7 @@ pub struct PlaceOrder {
     #[schema(example = 1)]
     user_id: i64,
     /// What is bought.
+    #[serde(deserialize_with = "objects")]
     #[garde(length(min = 1, max = ctx.max_lines), dive)]
     items: Vec<PlaceOrderItem>,
     /// A coupon of this user.
@@ -111,12 +113,9 @@ pub async fn place(
     let sent_key = idempotency_key::from_request(&request)?;
     let key = sent_key.unwrap_or_else(OrderRequest::made_key);
     let order = OrderRequest { basket: order.into_basket(), key: key.clone(), trace: trace_of(&request) };
+    let asked_at = Utc::now().trunc_subsecs(6);
     let completed = checkout.complete(order).await.map_err(|error| problem_of(error, &key))?;
-    info!(
-        order.id = completed.id.0,
-        event.id = %completed.event_id,
-    "order {} completed, {} to pay", completed.id, completed.paid()
-    );
+    info!(order.id = completed.id.0, event.id = %completed.event_id, "{}", told(&completed, asked_at));
     let location = format!("/orders/{}", completed.id);
     answer::created(Some(location), &Order::from(completed))
 }
@@ -135,6 +134,15 @@ pub async fn read(database: web::Data<Database>, id: web::Path<i64>) -> Result<H
     let order = database.within_limit(orders::read(&mut session, id)).await.map_err(Problem::from)?;
     let not_found = || Problem::new(ProblemType::OrderNotFound, format!("there is no order {id}"));
     answer::ok(&Order::from(order.ok_or_else(not_found)?))
+}
+
+/// An order that is older than the request was bought by an earlier one under the same key.
+fn told(order: &CompletedOrder, asked_at: DateTime<Utc>) -> String {
+    if order.completed_at < asked_at {
+        format!("order {} told again to a repeated request; it was completed before", order.id)
+    } else {
+        format!("order {} completed, {} to pay", order.id, order.paid())
+    }
 }
 
 impl PlaceOrder {
@@ -240,4 +248,28 @@ fn coupon_problem(id: CouponId, refusal: CouponRefusal) -> Problem {
         }
     };
     problem.with("couponId", id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn an_order_that_a_repeat_is_told_again_is_not_logged_as_completed() {
+        let completed_at = Utc::now();
+        let order = CompletedOrder {
+            id: OrderId(11),
+            event_id: Uuid::nil(),
+            user_id: UserId(1),
+            lines: Vec::new(),
+            total: Money::ZERO,
+            discount: Money::ZERO,
+            coupon_id: None,
+            completed_at,
+        };
+        assert_eq!(told(&order, completed_at), "order 11 completed, 0 to pay");
+        let again = told(&order, completed_at + TimeDelta::milliseconds(1));
+        assert!(again.starts_with("order 11 told again") && !again.contains("to pay"), "{again}");
+    }
 }

@@ -10,14 +10,21 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use tokio::task::block_in_place;
 
-cases!(the_commands_say_what_they_found_and_did_and_end_with_the_code_that_fits);
+cases!(
+    the_commands_say_what_they_found_and_did_and_end_with_the_code_that_fits,
+    a_database_that_is_away_or_has_no_schema_is_named_with_what_to_do,
+);
 
 fn order_service(shop: &Shop, broker: &MockBroker, arguments: &[&str]) -> (i32, String, String) {
+    order_service_with(&shop.own.url(), &broker.bootstrap_servers(), arguments)
+}
+
+fn order_service_with(database: &str, brokers: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_order-service"));
     command
         .args(arguments)
-        .env("ORDER_SERVICE__DATABASE__URL", shop.own.url())
-        .env("ORDER_SERVICE__KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers());
+        .env("ORDER_SERVICE__DATABASE__URL", database)
+        .env("ORDER_SERVICE__KAFKA__BOOTSTRAP_SERVERS", brokers);
     let Output { status, stdout, stderr } = block_in_place(|| command.output().unwrap());
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
@@ -58,4 +65,23 @@ async fn the_commands_say_what_they_found_and_did_and_end_with_the_code_that_fit
     assert!(code == 1 && err.contains("1 event(s) more than once"), "{err}");
     let (code, _, err) = run(&["audit", "--from", "2026-11-29T08:00:00Z", "--to", "2026-11-29T07:00:00Z"]);
     assert!(code == 2 && err.contains("--from must be earlier than --to"), "{err}");
+}
+
+/// They fail before Kafka is asked.
+async fn a_database_that_is_away_or_has_no_schema_is_named_with_what_to_do(rig: Arc<Rig>) {
+    let without_schema = rig.empty_database().await;
+    let away = "postgres://shop:sesame@127.0.0.1:1/orders";
+    for command in [
+        &["outbox", "status"][..],
+        &["outbox", "quarantine", "list"],
+        &["audit", "--last", "1h"],
+        &["events", "republish", "--orders", "1..2"],
+    ] {
+        let (code, _, err) = order_service_with(away, "127.0.0.1:1", command);
+        assert_eq!(code, 1, "{command:?}: {err}");
+        assert!(err.contains("@127.0.0.1:1/orders") && !err.contains("sesame"), "{command:?}: {err}");
+        assert!(err.contains("start it, or correct database.url"), "{command:?}: {err}");
+        let (code, _, err) = order_service_with(&without_schema.url(), "127.0.0.1:1", command);
+        assert!(code == 1 && err.contains("run `order-service migrate` first"), "{command:?}: {err}");
+    }
 }

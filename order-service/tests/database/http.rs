@@ -19,7 +19,7 @@ cases!(
     a_database_that_is_away_is_503_and_told_by_readiness,
     a_taken_port_names_the_setting,
     a_body_beyond_the_limit_is_refused,
-    a_body_that_does_not_arrive_is_given_up,
+    a_head_or_a_body_that_does_not_arrive_is_given_up,
     a_trace_context_travels_with_the_event,
 );
 
@@ -74,11 +74,15 @@ fn failures() -> Vec<Failure> {
         json!({"userId": 1, "items": items, "couponId": coupon}).to_string()
     };
     let json_type = Some("application/json");
+    let array_of_fields = r#"[1,[{"productId":1,"quantity":1}],null]"#.to_owned();
+    let array_as_item = r#"{"userId":1,"items":[[1,1]]}"#.to_owned();
     vec![
         (Method::POST, "/orders", json_type, "{garbage".to_owned(), 400, "malformed-json"),
         (Method::POST, "/orders", json_type, String::new(), 400, "malformed-json"),
         (Method::POST, "/orders", json_type, order(1, 1, None) + "x", 400, "malformed-json"),
         (Method::POST, "/orders", json_type, "[]".to_owned(), 422, "validation-failed"),
+        (Method::POST, "/orders", json_type, array_of_fields, 422, "validation-failed"),
+        (Method::POST, "/orders", json_type, array_as_item, 422, "validation-failed"),
         (Method::POST, "/orders", Some("text/plain"), order(1, 1, None), 415, "unsupported-media-type"),
         (Method::POST, "/orders", None, order(1, 1, None), 415, "unsupported-media-type"),
         (Method::POST, "/orders", json_type, order(9, 1, None), 422, "unknown-product"),
@@ -341,19 +345,27 @@ async fn a_body_beyond_the_limit_is_refused(rig: Arc<Rig>) {
     service.stop().await;
 }
 
-async fn a_body_that_does_not_arrive_is_given_up(rig: Arc<Rig>) {
+async fn a_head_or_a_body_that_does_not_arrive_is_given_up(rig: Arc<Rig>) {
     let shop = rig.shop().await;
-    let service = Running::start_with(&shop, &[("HTTP__BODY_TIMEOUT", "100ms")]).await;
-    let mut slow = TcpStream::connect(service.address).await.unwrap();
-    let head = "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"}") {
-        assert_ne!(slow.read_buf(&mut answer).await.unwrap(), 0, "closed without an answer");
+    let head =
+        "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: 100\r\n";
+    let with_body = format!("{head}\r\n{{");
+    for (patience, sent, last) in [
+        ([("HTTP__BODY_TIMEOUT", "100ms"), ("HTTP__HEAD_TIMEOUT", "1h")], with_body.as_str(), "}"),
+        ([("HTTP__BODY_TIMEOUT", "1h"), ("HTTP__HEAD_TIMEOUT", "100ms")], head, "\r\n\r\n"),
+    ] {
+        let service = Running::start_with(&shop, &patience).await;
+        let mut slow = TcpStream::connect(service.address).await.unwrap();
+        slow.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(last.as_bytes()) {
+            assert_ne!(slow.read_buf(&mut answer).await.unwrap(), 0, "closed without an answer");
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert_eq!(answer.contains("/problems/body-too-slow"), sent == with_body, "{answer}");
+        service.stop().await;
     }
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("/problems/body-too-slow"), "{answer}");
-    service.stop().await;
 }
 
 async fn a_trace_context_travels_with_the_event(rig: Arc<Rig>) {

@@ -254,6 +254,8 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
     assert_eq!(status, 0);
     records_until(&broker, |records| records.iter().any(|record| number(record) == 1));
 
+    let (status, told) = answer(&["outbox", "quarantine", "list"]).await;
+    assert_eq!((status, told.trim_end()), (0, "nothing is in quarantine"));
     let (status, told) = answer(&["outbox", "quarantine", "release", "--key", "nobody"]).await;
     assert!(status != 0 && told.contains("quarantine list"), "{told}");
     let (status, told) = answer(&["outbox", "quarantine", "release"]).await;
