@@ -108,6 +108,7 @@ struct PartitionLabels {
     partition: i32,
 }
 
+/// Names without the service's: the registry that they are shown in puts it before them.
 impl Collector for StatusBoard {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let status = self.read();
@@ -116,15 +117,14 @@ impl Collector for StatusBoard {
             ConstGauge::new(signed(value)).encode(encoder)
         };
         let help = "Calls to the data platform that have not ended";
-        gauge("data_platform_consumer_calls_on_the_wire", help, status.calls_on_the_wire)?;
+        gauge("calls_on_the_wire", help, status.calls_on_the_wire)?;
         let help = "Calls to the data platform that may run at a time at the moment";
-        gauge("data_platform_consumer_calls_allowed", help, status.calls_allowed)?;
+        gauge("calls_allowed", help, status.calls_allowed)?;
         let help = "Partitions that this member owns";
-        gauge("data_platform_consumer_partitions_owned", help, status.partitions.len())?;
+        gauge("partitions_owned", help, status.partitions.len())?;
 
         let mut by_partition = |name: &str, help: &str, value: &dyn Fn(&PartitionStatus) -> Option<i64>| {
-            let name = format!("data_platform_consumer_{name}");
-            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for partition in &status.partitions {
                 if let Some(value) = value(partition) {
                     let labels = PartitionLabels { partition: partition.partition };
@@ -222,8 +222,7 @@ fn shown(number: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text;
-    use prometheus_client::registry::Registry;
+    use service_chassis::metrics::Metrics;
 
     use super::*;
 
@@ -265,12 +264,13 @@ mod tests {
 
         let board = StatusBoard::default();
         board.write(status);
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(board));
-        let mut page = String::new();
-        text::encode(&mut page, &registry).unwrap();
+        // As the service registers it: its own registry puts the service's name before each metric's.
+        let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        metrics.own().register_collector(Box::new(board));
+        let page = metrics.encode().unwrap();
         for line in [
             "data_platform_consumer_calls_allowed 1",
+            "data_platform_consumer_partitions_owned 1",
             r#"data_platform_consumer_lag_records{partition="3"} 5"#,
             r#"data_platform_consumer_position_standing_seconds{partition="3"} 61"#,
         ] {
