@@ -250,7 +250,8 @@ impl Health {
         let topic = &self.topic;
         let detail = format!(
             "{topic}[{partition}] stopped: offset {wanted} is to be read next, but the broker has {oldest} to {end}: decide \
-             where it is read on (`data-platform-consumer positions set --lost`), while the consumers are stopped"
+             where it is read on: `data-platform-consumer positions set --lost --to earliest` tells what that would do (or \
+             `latest`, an offset, a time), and with `--yes` does it, while the consumers are stopped"
         );
         self.alarms.raise(POSITION_LOST, &self.subject(partition), detail);
     }
