@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
-use crate::status::{Status, StatusBoard};
+use crate::status::{ActiveAlarm, Status, StatusBoard};
 use broker_error::BrokerError;
 pub(crate) use delivery::DeliveryHealth;
 pub use delivery::{
@@ -122,9 +122,10 @@ impl Health {
         registry.register_collector(Box::new(self.board.clone()));
     }
 
-    /// What the member is doing, as it was written down last.
+    /// What the member is doing, as it was written down last, and the alarms of this moment.
     pub fn status(&self) -> Status {
-        self.board.read()
+        let alarms = self.alarms.active().into_iter().map(ActiveAlarm::from).collect();
+        Status { alarms, ..self.board.read() }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -249,7 +250,8 @@ impl Health {
         let topic = &self.topic;
         let detail = format!(
             "{topic}[{partition}] stopped: offset {wanted} is to be read next, but the broker has {oldest} to {end}: decide \
-             where it is read on (`data-platform-consumer positions set --lost`), while the consumers are stopped"
+             where it is read on: `data-platform-consumer positions set --lost --to earliest` tells what that would do (or \
+             `latest`, an offset, a time), and with `--yes` does it, while the consumers are stopped"
         );
         self.alarms.raise(POSITION_LOST, &self.subject(partition), detail);
     }

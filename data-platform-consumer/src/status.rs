@@ -2,16 +2,20 @@
 //!
 //! What one member is doing at the moment, for an operator: which partitions it owns and how far it is, what is in work and
 //! what waits, and what the breaker makes of the data platform. The poll thread writes it down once a second; it is shown
-//! at `/status` of the management port, as metrics, and by `data-platform-consumer status`.
+//! at `/status` of the management port, as metrics, and by `data-platform-consumer status`. The first two also tell the
+//! alarms that are active, which are what keeps it from its work if anything does.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::{Deserialize, Serialize};
+use service_chassis::alarms::Alarm;
+use service_chassis::visible::visible;
 
 use crate::delivery::breaker::BreakerState;
 
@@ -37,6 +41,30 @@ pub struct Status {
     pub late_reports: u64,
     /// What it owns.
     pub partitions: Vec<PartitionStatus>,
+    /// What an operator must know of, at the moment of the question.
+    #[serde(default)]
+    pub alarms: Vec<ActiveAlarm>,
+}
+
+/// An alarm that is active, as the probes tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveAlarm {
+    /// Its stable name.
+    pub name: String,
+    /// What it is about; empty when the name says it all.
+    pub subject: String,
+    /// What was found, and what to do.
+    pub detail: String,
+    /// When it was newly raised.
+    pub since: DateTime<Utc>,
+}
+
+impl From<Alarm> for ActiveAlarm {
+    fn from(alarm: Alarm) -> Self {
+        let Alarm { name, subject, detail, since } = alarm;
+        Self { name: name.to_owned(), subject, detail, since }
+    }
 }
 
 /// One partition.
@@ -108,6 +136,7 @@ struct PartitionLabels {
     partition: i32,
 }
 
+/// Names without the service's: the registry that they are shown in puts it before them.
 impl Collector for StatusBoard {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let status = self.read();
@@ -116,15 +145,14 @@ impl Collector for StatusBoard {
             ConstGauge::new(signed(value)).encode(encoder)
         };
         let help = "Calls to the data platform that have not ended";
-        gauge("data_platform_consumer_calls_on_the_wire", help, status.calls_on_the_wire)?;
+        gauge("calls_on_the_wire", help, status.calls_on_the_wire)?;
         let help = "Calls to the data platform that may run at a time at the moment";
-        gauge("data_platform_consumer_calls_allowed", help, status.calls_allowed)?;
+        gauge("calls_allowed", help, status.calls_allowed)?;
         let help = "Partitions that this member owns";
-        gauge("data_platform_consumer_partitions_owned", help, status.partitions.len())?;
+        gauge("partitions_owned", help, status.partitions.len())?;
 
         let mut by_partition = |name: &str, help: &str, value: &dyn Fn(&PartitionStatus) -> Option<i64>| {
-            let name = format!("data_platform_consumer_{name}");
-            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for partition in &status.partitions {
                 if let Some(value) = value(partition) {
                     let labels = PartitionLabels { partition: partition.partition };
@@ -153,9 +181,24 @@ fn signed(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A table for a person.
+impl fmt::Display for ActiveAlarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, subject, detail, since } = self;
+        write!(f, "ALARM {name}")?;
+        if !subject.is_empty() {
+            write!(f, " for {}", visible(subject))?;
+        }
+        let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        write!(f, " since {since}: {}", visible(detail))
+    }
+}
+
+/// The alarms, and a table for a person.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for alarm in &self.alarms {
+            writeln!(f, "{alarm}\n")?;
+        }
         let Self { group_id, topic, breaker, calls_on_the_wire, calls_allowed, in_flight_limit, .. } = self;
         writeln!(f, "group {group_id}, topic {topic}")?;
         writeln!(
@@ -169,7 +212,10 @@ impl fmt::Display for Status {
             writeln!(f, "calls that ended after their partition was handed back: {}", self.late_reports)?;
         }
         if self.partitions.is_empty() {
-            return writeln!(f, "no partition is owned");
+            return writeln!(
+                f,
+                "no partition is owned, so this member reads nothing: it has not joined yet, or others own them all"
+            );
         }
         writeln!(
             f,
@@ -222,10 +268,12 @@ fn shown(number: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text;
-    use prometheus_client::registry::Registry;
+    use service_chassis::alarms::Alarms;
+    use service_chassis::management::Readiness;
+    use service_chassis::metrics::Metrics;
 
     use super::*;
+    use crate::health::{COMPONENTS, Health};
 
     fn status() -> Status {
         let partition = PartitionStatus {
@@ -253,6 +301,28 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_it_from_its_work_stands_before_everything_else() {
+        let alarms = Alarms::new();
+        alarms.raise("position-lost", "orders[3]", "offset 5 is gone");
+        alarms.raise("sink-misconfigured", "", "a wrong password\u{1b}[2J");
+        let health = Health::new("orders", Readiness::new(&COMPONENTS), alarms);
+        health.board.write(Status { breaker: BreakerState::Closed, partitions: Vec::new(), ..status() });
+        let told = health.status().to_string();
+        let told: Vec<&str> = told.lines().filter(|line| !line.is_empty()).collect();
+        assert!(told[0].starts_with("ALARM position-lost for orders[3] since 20"), "{told:#?}");
+        assert!(told[0].ends_with("Z: offset 5 is gone"), "{told:#?}");
+        assert!(told[1].starts_with("ALARM sink-misconfigured since 20"), "{told:#?}");
+        assert!(told[1].ends_with(r"a wrong password\u{1b}[2J"), "{told:#?}");
+        assert_eq!(told[2], "group group, topic orders");
+        assert!(told[3].ends_with("1 of 100 allowed (no outage seen)"), "{told:#?}");
+        assert!(told[5].starts_with("no partition is owned, so this member reads nothing"), "{told:#?}");
+
+        let page = serde_json::json!(health.status());
+        assert_eq!(page["alarms"][0]["name"], "position-lost", "{page}");
+        assert_eq!(serde_json::from_value::<Status>(page).unwrap(), health.status());
+    }
+
+    #[test]
     fn it_is_a_table_json_and_metrics_with_the_same_numbers() {
         let status = status();
         let table = status.to_string();
@@ -265,12 +335,13 @@ mod tests {
 
         let board = StatusBoard::default();
         board.write(status);
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(board));
-        let mut page = String::new();
-        text::encode(&mut page, &registry).unwrap();
+        // As the service registers it: its own registry puts the service's name before each metric's.
+        let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        metrics.own().register_collector(Box::new(board));
+        let page = metrics.encode().unwrap();
         for line in [
             "data_platform_consumer_calls_allowed 1",
+            "data_platform_consumer_partitions_owned 1",
             r#"data_platform_consumer_lag_records{partition="3"} 5"#,
             r#"data_platform_consumer_position_standing_seconds{partition="3"} 61"#,
         ] {

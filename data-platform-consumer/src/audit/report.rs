@@ -9,6 +9,12 @@ use service_chassis::visible::visible;
 
 use super::comparison::{Told, Window};
 
+const MISSING: &str = "missing";
+/// What else it may be: an audit cannot tell to which sink a record was delivered.
+const OF_AN_EARLIER_SINK: &str = "    \
+    what was delivered before the sink was this one counts as missing, too: say a --from that is later than the change, or have \
+    it delivered again (`positions set`, or another kafka.group_id)";
+
 /// How much was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,7 +143,7 @@ impl fmt::Display for Report {
         writeln!(f)?;
         for (name, meaning, kind) in [
             (
-                "missing",
+                MISSING,
                 "finished for the group, and in neither the table nor a dead letter",
                 &findings.missing,
             ),
@@ -154,6 +160,9 @@ impl fmt::Display for Report {
             let more = kind.count - kind.first.len() as u64;
             if more > 0 && !kind.first.is_empty() {
                 writeln!(f, "    and {more} more (--limit)")?;
+            }
+            if name == MISSING && kind.count > 0 {
+                writeln!(f, "{OF_AN_EARLIER_SINK}")?;
             }
         }
         writeln!(f, "\n{}", if self.kept { "the promise was kept" } else { "the promise was BROKEN" })
@@ -173,5 +182,30 @@ impl fmt::Display for Told {
             write!(f, " delivered {deliveries} times")?;
         }
         self.cause.as_ref().map_or(Ok(()), |cause| write!(f, ": {}", visible(cause)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_messages::OccurredAt;
+
+    use super::super::comparison::Place;
+    use super::*;
+
+    #[test]
+    fn what_is_missing_may_have_gone_to_an_earlier_sink_and_the_report_says_so() {
+        let time = |text| OccurredAt::parse(text).unwrap();
+        let window = Window { from: time("2026-11-29T00:00Z"), to: time("2026-11-30T00:00Z") };
+        let said = |findings| Report::new(window, Counts::default(), findings).to_string();
+        assert!(!said(Findings::up_to(20)).contains("before the sink was this one"));
+        let mut findings = Findings::up_to(20);
+        let place = Place { partition: 2, offset: 7 };
+        findings.missing.add(Told { place, order_id: None, key: None, deliveries: None, cause: None });
+        let said = said(findings);
+        assert!(
+            said.contains("partition 2 offset 7\n    what was delivered before the sink was this one"),
+            "{said}"
+        );
+        assert!(said.contains("a --from that is later than the change"), "{said}");
     }
 }

@@ -164,3 +164,27 @@ fn write(text: &str) -> Result<(), PositionsFailure> {
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use service_chassis::alarms::Alarms;
+    use service_chassis::management::Readiness;
+
+    use super::super::Arguments;
+    use crate::health::{COMPONENTS, Health};
+
+    #[test]
+    fn the_commands_that_the_alarm_position_lost_names_run_as_they_are_printed() {
+        let alarms = Alarms::new();
+        let health = Health::new("orders", Readiness::new(&COMPONENTS), alarms.clone());
+        health.position_lost(3, 5, 20, 90);
+        let detail = &alarms.active()[0].detail;
+        let commands: Vec<&str> =
+            detail.split('`').filter(|quoted| quoted.starts_with("data-platform-consumer ")).collect();
+        assert!(!commands.is_empty(), "{detail}");
+        for command in commands {
+            Arguments::try_parse_from(command.split_whitespace()).expect(command);
+        }
+    }
+}

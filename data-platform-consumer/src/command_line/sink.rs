@@ -30,7 +30,9 @@ pub(super) fn prepare(loaded: &Loaded<Settings>) -> Result<(), Failure> {
                 PrepareError::Settings(refused) => {
                     Failure::Settings(settings::refused_sink(report, &refused))
                 }
-                other @ PrepareError::Database(_) => Failure::Prepare(other),
+                other @ (PrepareError::NoDatabase { .. } | PrepareError::Refused { .. }) => {
+                    Failure::Prepare(other)
+                }
             })?;
             format!("the table {} is ready", postgres::TABLE)
         }

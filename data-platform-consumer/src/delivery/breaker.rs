@@ -56,7 +56,7 @@ pub enum BreakerState {
 impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Closed => "all is well",
+            Self::Closed => "no outage seen",
             Self::Open => "most records fail",
             Self::Recovering => "it recovers, or wants fewer",
         })

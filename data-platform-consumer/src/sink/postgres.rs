@@ -18,10 +18,12 @@ mod failure;
 mod session;
 mod settings;
 mod table;
+mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use service_chassis::settings::DatabaseUrl;
 use tokio_postgres::Config;
 
 use super::batching::{BatchLimits, Batches, NotTaken, TakesBatches};
@@ -33,6 +35,7 @@ pub use settings::PostgresSinkSettings;
 pub(super) use settings::broken_rule;
 use table::Row;
 pub use table::TABLE;
+use waiting::Telling;
 
 /// Between two attempts to reach a database that is away, by commands that wait for it.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -111,26 +114,53 @@ pub enum PrepareError {
     /// The URL cannot be used.
     #[error(transparent)]
     Settings(#[from] SinkRefused),
-    /// The database was not there for as long as it is waited for, or does not let us.
-    #[error("the table {TABLE} cannot be prepared: {0}")]
-    Database(DeliveryFailure),
+    /// The database was not there for as long as it is waited for.
+    #[error(
+        "gave up on {url} after {seconds} s (sink.postgres.wait_timeout): {cause}: start it, or correct sink.postgres.url"
+    )]
+    NoDatabase {
+        /// Where it should be, without its password.
+        url: DatabaseUrl,
+        /// How long it was waited for.
+        seconds: u64,
+        /// Why it could not be reached at the last attempt.
+        cause: DeliveryFailure,
+    },
+    /// It does not let us.
+    #[error("the table {TABLE} cannot be prepared at {url}: {cause}")]
+    Refused {
+        /// Where the database is, without its password.
+        url: DatabaseUrl,
+        /// Why not, and what to do.
+        cause: DeliveryFailure,
+    },
 }
 
 /// Creates the table and its index if they are not there, and sees whether the sink can write to what is there. Waits for
 /// a database that is away as long as `sink.postgres.wait_timeout`.
 pub async fn prepare(settings: &PostgresSinkSettings) -> Result<(), PrepareError> {
     let config = session::config(settings)?;
-    let begin = Instant::now();
+    let url = || settings.url.clone();
+    let (begin, mut telling) = (Instant::now(), Telling::default());
     loop {
         match session::prepare_table(&config, settings.connect_timeout, settings.statement_timeout).await {
             Ok(()) => return Ok(()),
-            Err(failure)
-                if failure.kind() == FailureKind::Unavailable && begin.elapsed() < settings.wait_timeout =>
-            {
-                tracing::warn!("waiting for the database of sink.postgres.url: {failure}");
+            Err(cause) if cause.kind() != FailureKind::Unavailable => {
+                return Err(PrepareError::Refused { url: url(), cause });
+            }
+            Err(cause) => {
+                let seconds = begin.elapsed().as_secs();
+                if begin.elapsed() >= settings.wait_timeout {
+                    return Err(PrepareError::NoDatabase { url: url(), seconds, cause });
+                }
+                if telling.is_due(&cause.to_string(), Instant::now()) {
+                    tracing::warn!(
+                        "waiting for the database at {}, {seconds} s so far: {cause}",
+                        settings.url
+                    );
+                }
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(failure) => return Err(PrepareError::Database(failure)),
         }
     }
 }

@@ -114,11 +114,12 @@ pub struct Change {
 /// What a change does to the records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Retention took these before they were delivered. It did so whatever is set.
+    /// Retention took these before the group had committed them. It did so whatever is set.
     Gone(Range<i64>),
-    /// These are on the broker and will not be delivered.
+    /// These are on the broker, and the group has not committed them. They will not be delivered; after a position was set back
+    /// they may have been before.
     Skips(Range<i64>),
-    /// These were delivered and will be again.
+    /// These lie below what the group has committed, and will be read again.
     Repeats(Range<i64>),
     /// As `Skips`, but the position says nothing of these: perhaps they were delivered.
     MaySkip(Range<i64>),

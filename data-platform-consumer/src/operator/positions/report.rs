@@ -59,13 +59,13 @@ impl Display for Effect {
         let (records, first, last) = (offsets.end - offsets.start, offsets.start, offsets.end - 1);
         match self {
             Self::Gone(_) => {
-                write!(f, "{records} records are gone from the broker and were never delivered")?;
+                write!(f, "{records} records that the group had not committed are gone from the broker")?;
             }
             Self::Skips(_) => {
-                write!(f, "SKIPS {records} records that were never delivered")?;
+                write!(f, "SKIPS {records} records that the group has not committed")?;
             }
             Self::Repeats(_) => {
-                write!(f, "repeats {records} records that were delivered")?;
+                write!(f, "repeats {records} records below what the group has committed")?;
             }
             Self::MaySkip(_) => {
                 write!(f, "SKIPS {records} records, and it is not known whether they were delivered")?;
@@ -138,7 +138,11 @@ fn sum(changes: &[Change]) -> String {
     let skipped = records(|effect| matches!(effect, Effect::Skips(_) | Effect::MaySkip(_)));
     let repeated = records(|effect| matches!(effect, Effect::Repeats(_) | Effect::MayRepeat(_)));
     let changed = changes.iter().filter(|change| change.changes()).count();
-    format!("{changed} positions change: {skipped} records are SKIPPED, {repeated} are read again")
+    let gone = match records(|effect| matches!(effect, Effect::Gone(_))) {
+        0 => String::new(),
+        gone => format!(", {gone} are gone from the broker"),
+    };
+    format!("{changed} positions change: {skipped} records are SKIPPED, {repeated} are read again{gone}")
 }
 
 #[cfg(test)]
@@ -153,17 +157,22 @@ mod tests {
     #[test]
     fn a_change_says_loudly_what_is_skipped() {
         for (committed, to, words) in [
-            (Some(50), 90, "SKIPS 40 records that were never delivered (50 to 89)"),
-            (Some(50), 20, "repeats 30 records that were delivered (20 to 49)"),
+            (Some(50), 90, "SKIPS 40 records that the group has not committed (50 to 89)"),
+            (Some(50), 20, "repeats 30 records below what the group has committed (20 to 49)"),
             (Some(50), 50, "stays"),
             (None, 20, "reads the same record next"),
-            (Some(5), 20, "15 records are gone from the broker and were never delivered (5 to 19)"),
+            (Some(5), 20, "15 records that the group had not committed are gone from the broker (5 to 19)"),
             (Some(100), 90, "SKIPS 70 records, and it is not known whether they were delivered (20 to 89)"),
         ] {
             assert_eq!(meaning(&change(committed, to)), words);
         }
         let sum = sum(&[change(Some(50), 90), change(Some(50), 40), change(Some(50), 50)]);
         assert_eq!(sum, "2 positions change: 40 records are SKIPPED, 10 are read again");
+        let sum = super::sum(&[change(Some(5), 20), change(Some(50), 90)]);
+        assert_eq!(
+            sum,
+            "2 positions change: 40 records are SKIPPED, 0 are read again, 15 are gone from the broker"
+        );
     }
 
     #[test]

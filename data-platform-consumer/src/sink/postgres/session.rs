@@ -44,8 +44,9 @@ pub(super) fn config(settings: &PostgresSinkSettings) -> Result<Config, SinkRefu
         .expose()
         .parse()
         .map_err(|error: Error| SinkRefused::new("sink.postgres.url", exit::sentence(&error)))?;
+    // What is there already, which `sink prepare` expects, is a NOTICE.
     let options = format!(
-        "{} -c synchronous_commit=on -c statement_timeout={} -c {MARK}=direct",
+        "{} -c synchronous_commit=on -c client_min_messages=warning -c statement_timeout={} -c {MARK}=direct",
         config.get_options().unwrap_or_default(),
         settings.statement_timeout.as_millis(),
     );
