@@ -3,13 +3,17 @@
 use crate::cases;
 use crate::relaying::{
     RunningRelay, assert_in_order, broker, commit, commit_many, distinct, message, records_until,
-    relay_settings, until_outbox_has,
+    relay_settings, sized, until_alarm, until_outbox_has,
 };
 use crate::rig::Rig;
+use order_service::outbox::relay::PUBLISHING_FAILS;
 use order_service::outbox::wake_up::WakeUp;
 use std::sync::Arc;
 
-cases!(a_row_that_is_locked_holds_up_its_own_key_and_nothing_else);
+cases!(
+    a_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+    a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+);
 
 /// Whether the other session's transaction ends by a COMMIT, so that the row is gone, or by a ROLLBACK.
 async fn a_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig: Arc<Rig>) {
@@ -39,4 +43,20 @@ async fn a_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig: Arc<Rig
         assert_eq!((records.len(), distinct(&records)), (102, 102), "once each");
         relay.stop().await;
     }
+}
+
+async fn a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let rows = vec![sized("bad", 0, 2_000_000), message("bad", 1), message("good", 2)];
+    commit(&shop, rows, WakeUp::default()).await;
+    let other = shop.session().await;
+    other.batch_execute("BEGIN; SELECT FROM outbox WHERE seq = 1 FOR UPDATE").await.unwrap();
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    until_outbox_has(&shop, 2).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number("SELECT count(*) FROM outbox_quarantine").await, 2);
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
 }
