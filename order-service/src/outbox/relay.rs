@@ -117,6 +117,10 @@ pub struct Relay {
     replacements: Replacements,
     /// Acknowledged, but not deleted yet; they count as in flight until they are.
     acknowledged: Vec<i64>,
+    /// The same, but another session had their rows locked when they were to be deleted.
+    locked: Vec<i64>,
+    /// When those are tried again.
+    try_locked_at: Instant,
 }
 
 impl Relay {
@@ -161,6 +165,8 @@ impl Relay {
             pace,
             replacements: Replacements::default(),
             acknowledged: Vec::new(),
+            locked: Vec::new(),
+            try_locked_at: Instant::now(),
         })
     }
 

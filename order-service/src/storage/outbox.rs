@@ -158,15 +158,41 @@ impl diesel::query_builder::Query for Pending<'_> {
     type SqlType = (BigInt, Text, Text, SqlUuid, Text, Text);
 }
 
-/// Deletes exactly these rows.
+/// Deletes exactly these rows, but for those that another session has locked, which are not waited for; how many. Of fewer
+/// than were named, [`left_of`] tells which are left.
 ///
 /// # Errors
 /// [`DatabaseError`]; they may be gone.
-pub async fn delete(mut session: &Session, seqs: &[i64]) -> Result<(), DatabaseError> {
-    if !seqs.is_empty() {
-        diesel::delete(outbox::table.filter(outbox::seq.eq_any(seqs))).execute(&mut session).await?;
+pub async fn delete(mut session: &Session, seqs: &[i64]) -> Result<usize, DatabaseError> {
+    if seqs.is_empty() {
+        return Ok(0);
     }
-    Ok(())
+    Ok(Delete { seqs }.execute(&mut session).await?)
+}
+
+/// Which of these rows are still there, locked or not.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn left_of(mut session: &Session, seqs: &[i64]) -> Result<Vec<i64>, DatabaseError> {
+    let left = outbox::table.select(outbox::seq).filter(outbox::seq.eq_any(seqs));
+    Ok(left.load(&mut session).await?)
+}
+
+struct Delete<'a> {
+    seqs: &'a [i64],
+}
+
+prepared_once!(Delete<'_>);
+
+/// By the place of the row, which nobody can change while it is locked here: the index is looked into once.
+impl QueryFragment<diesel::pg::Pg> for Delete<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql("DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox WHERE seq = ANY(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(") FOR UPDATE SKIP LOCKED))");
+        Ok(())
+    }
 }
 
 /// The highest seq that was drawn, by anybody, committed or not.

@@ -48,7 +48,8 @@ pub enum Selection {
     Seq(i64),
 }
 
-/// Takes a row out of the outbox that Kafka refuses for good.
+/// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, it is gone, or another event has
+/// its seq in quarantine.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -166,6 +167,17 @@ fn condition(selection: &Selection) -> &'static str {
     }
 }
 
+/// What was here under the same seq, as somebody has copied it back, is replaced by what was refused now. Another event that
+/// has the seq is not: see [`IS_FREE`].
+const INTO_QUARANTINE: &str = " ON CONFLICT (seq) DO UPDATE SET topic = excluded.topic, key = excluded.key, \
+     payload = excluded.payload, headers = excluded.headers, created_at = excluded.created_at, \
+     quarantined_at = excluded.quarantined_at, cause = excluded.cause";
+
+/// Whether a row can move: its seq is not another event's in quarantine, and no other session has it locked, which would
+/// be waited for.
+const IS_FREE: &str = " AND NOT EXISTS (SELECT FROM outbox_quarantine AS other WHERE other.seq = candidate.seq \
+     AND other.event_id <> candidate.event_id) FOR UPDATE SKIP LOCKED))";
+
 struct Quarantine<'a> {
     seq: i64,
     cause: &'a str,
@@ -175,12 +187,14 @@ prepared_once!(Quarantine<'_>);
 
 impl QueryFragment<Pg> for Quarantine<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH refused AS (DELETE FROM outbox WHERE seq = ");
+        out.push_sql("WITH refused AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ");
         out.push_bind_param::<BigInt, _>(&self.seq)?;
+        out.push_sql(IS_FREE);
         out.push_sql(" RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at, cause) ");
         out.push_sql("SELECT seq, topic, key, event_id, payload, headers, created_at, ");
         out.push_bind_param::<Text, _>(self.cause)?;
         out.push_sql(" FROM refused");
+        out.push_sql(INTO_QUARANTINE);
         Ok(())
     }
 }
@@ -193,13 +207,15 @@ prepared_once!(MoveAlong<'_>);
 
 impl QueryFragment<Pg> for MoveAlong<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH held AS (DELETE FROM outbox AS later WHERE seq = ANY(");
+        out.push_sql("WITH held AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ANY(");
         out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(") AND EXISTS (SELECT FROM outbox_quarantine AS earlier WHERE earlier.key = candidate.key AND earlier.seq < candidate.seq)");
+        out.push_sql(IS_FREE);
         out.push_sql(
-            ") AND EXISTS (SELECT FROM outbox_quarantine AS earlier WHERE earlier.key = later.key AND earlier.seq < later.seq) \
-             RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \
+            " RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \
              SELECT seq, topic, key, event_id, payload, headers, created_at FROM held",
         );
+        out.push_sql(INTO_QUARANTINE);
         Ok(())
     }
 }

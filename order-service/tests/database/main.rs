@@ -19,6 +19,7 @@ mod held_rows;
 mod http;
 mod idempotency;
 mod kafka_watch;
+mod locked_rows;
 mod lost_commits;
 mod metrics;
 mod migration_job;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         catalogue::cases(),
         relay::cases(),
         broker_faults::cases(),
+        locked_rows::cases(),
         quarantine::cases(),
         relay_lease::cases(),
         scan_floor::cases(),

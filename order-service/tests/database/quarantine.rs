@@ -21,6 +21,8 @@ cases!(
     what_is_released_is_published_in_the_order_of_its_key,
     a_row_that_is_just_moving_into_quarantine_is_released_with_its_key,
     what_is_released_and_still_refused_comes_back,
+    rows_that_were_copied_back_move_again_and_the_rest_flows,
+    a_row_whose_seq_another_event_has_in_quarantine_stays_and_the_rest_flows,
     a_key_whose_rows_were_discarded_goes_on,
     what_is_in_quarantine_for_longer_than_its_retention_is_discarded_and_nothing_else,
     a_record_that_the_broker_calls_invalid_goes_into_quarantine,
@@ -139,6 +141,38 @@ async fn what_is_released_and_still_refused_comes_back(rig: Arc<Rig>) {
         tokio::task::yield_now().await;
     }
     assert_eq!(records_until(&broker, |records| !records.is_empty()).len(), 1);
+    relay.stop().await;
+}
+
+/// By a person who knows no `release`, and leaves them where they were, too.
+const COPY_BACK: &str = "INSERT INTO outbox (seq, topic, key, event_id, payload, headers) OVERRIDING SYSTEM VALUE \
+     SELECT seq, topic, key, event_id, payload, headers FROM outbox_quarantine";
+
+async fn rows_that_were_copied_back_move_again_and_the_rest_flows(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    with_a_bad_key(&shop, &broker).await.stop().await;
+    shop.execute(COPY_BACK).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    commit(&shop, vec![message("good", 3)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(distinct(&records_until(&broker, |records| records.len() == 2)), 2);
+    assert_eq!(shop.number(QUARANTINED).await, 2);
+    relay.stop().await;
+}
+
+async fn a_row_whose_seq_another_event_has_in_quarantine_stays_and_the_rest_flows(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    with_a_bad_key(&shop, &broker).await.stop().await;
+    shop.execute(COPY_BACK).await;
+    shop.execute("UPDATE outbox SET event_id = gen_random_uuid(), key = 'other'").await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    commit(&shop, vec![message("good", 3)], WakeUp::default()).await;
+    until_outbox_has(&shop, 2).await;
+    records_until(&broker, |records| records.iter().any(|record| number(record) == 3));
+    assert_eq!(shop.number(QUARANTINED).await, 2, "neither event is lost");
+    shop.execute("DELETE FROM outbox_quarantine").await;
+    until_outbox_has(&shop, 0).await;
     relay.stop().await;
 }
 

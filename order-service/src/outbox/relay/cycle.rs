@@ -31,14 +31,15 @@ impl Relay {
     pub(super) async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
         let began = Instant::now();
+        self.try_locked_again_if_due(began);
         let busy = self.busy_partitions(began);
         if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
             return self.cycle_without_read(session, &busy).await;
         }
         let limit = self.read_limit(&busy);
         let reads_all = self.floor.reads_all();
-        let (pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
-        let deleted = self.forget_acknowledged();
+        let (deleted, pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
+        let deleted = self.forget_acknowledged(session, deleted).await?;
         let lanes = self.lanes(&sent);
         let is_full = limit.is_reached_by(&pending);
         let [lowest, highest] = [pending.first(), pending.last()].map(|row| row.map(|row| row.seq));
@@ -105,7 +106,7 @@ impl Relay {
         session: &Session,
         busy: &HashSet<u32>,
         limit: BatchLimit,
-    ) -> Result<(Vec<PendingMessage>, HashSet<i64>), DatabaseError> {
+    ) -> Result<(usize, Vec<PendingMessage>, HashSet<i64>), DatabaseError> {
         let above = self.floor.read_above();
         let in_flight = self.in_flight.seqs_above(above);
         let acknowledged = self.acknowledged.clone();
@@ -118,11 +119,11 @@ impl Relay {
         // The statements are on the wire when the session's own task has had its turn.
         tokio::task::yield_now().await;
         let sent = self.send_parked(busy);
-        let ((), pending) = match at_once {
+        let (deleted, pending) = match at_once {
             Poll::Ready(answer) => answer?,
             Poll::Pending => round_trip.await?,
         };
-        Ok((pending, sent))
+        Ok((deleted, pending, sent))
     }
 
     /// Little while somebody hangs: most of it may be for him. Not much more than can be taken on; but some more, as the
@@ -138,17 +139,38 @@ impl Relay {
 
     /// When the delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
     pub(super) async fn delete_acknowledged(&mut self, session: &Session) -> Result<usize, DatabaseError> {
-        self.database.within_limit(outbox::delete(session, &self.acknowledged)).await?;
-        Ok(self.forget_acknowledged())
+        self.try_locked_again_if_due(Instant::now());
+        let deleted = self.database.within_limit(outbox::delete(session, &self.acknowledged)).await?;
+        self.forget_acknowledged(session, deleted).await
     }
 
-    /// Their rows are gone.
-    fn forget_acknowledged(&mut self) -> usize {
-        for seq in &self.acknowledged {
+    /// A row that another session has locked holds up its own key, and is tried again as often as an idle relay looks.
+    fn try_locked_again_if_due(&mut self, now: Instant) {
+        if now >= self.try_locked_at {
+            self.acknowledged.append(&mut self.locked);
+        }
+    }
+
+    /// So many of their rows were deleted. Of the others, those that are still there are locked; the rest was deleted by
+    /// somebody else. How many are gone.
+    async fn forget_acknowledged(
+        &mut self,
+        session: &Session,
+        deleted: usize,
+    ) -> Result<usize, DatabaseError> {
+        let mut locked = Vec::new();
+        if deleted < self.acknowledged.len() {
+            locked = self.database.within_limit(outbox::left_of(session, &self.acknowledged)).await?;
+            self.try_locked_at = Instant::now() + self.settings.poll_interval;
+        }
+        let left: HashSet<i64> = locked.iter().copied().collect();
+        let mut gone = std::mem::take(&mut self.acknowledged);
+        gone.retain(|seq| !left.contains(seq));
+        for seq in &gone {
             self.in_flight.finish(*seq);
         }
-        let deleted = std::mem::take(&mut self.acknowledged).len();
-        self.deleted_since_look += deleted;
-        deleted
+        self.locked.append(&mut locked);
+        self.deleted_since_look += gone.len();
+        Ok(gone.len())
     }
 }

@@ -13,6 +13,7 @@ impl Relay {
         let (publisher, timeout) = (self.publisher.clone(), self.settings.flush_timeout);
         let flushed = tokio::task::spawn_blocking(move || publisher.flush(timeout)).await;
         self.take_deliveries();
+        self.acknowledged.append(&mut self.locked);
         let leads = self.lease.renew_at().is_some();
         if leads || !self.acknowledged.is_empty() {
             let timeout = self.settings.flush_timeout;

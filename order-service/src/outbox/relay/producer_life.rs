@@ -62,7 +62,7 @@ impl Relay {
                 drop(tokio::task::spawn_blocking(move || drop(failed)).await);
                 self.take_deliveries();
                 self.deliveries = deliveries;
-                self.in_flight.retain(&self.acknowledged);
+                self.in_flight.retain(&[self.acknowledged.as_slice(), &self.locked].concat());
                 drop(self.parked.take_all());
                 self.progress.clear();
                 self.read_again_at = None;

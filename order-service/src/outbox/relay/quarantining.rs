@@ -145,14 +145,22 @@ impl Relay {
     pub(super) async fn move_to_quarantine(&mut self, session: &Session) -> Result<(), DatabaseError> {
         while let Some((seq, cause)) = self.held.refused.last() {
             let moved = quarantine::quarantine(session, *seq, cause);
-            if self.database.within_limit(moved).await? > 0 {
+            let moved = self.database.within_limit(moved).await?;
+            let Some((seq, cause)) = self.held.refused.pop() else { break };
+            if moved > 0 {
                 error!(
                     outbox.seq = seq,
                     "outbox row {seq} will never be published as it is, and is in quarantine: {cause}; see `order-service outbox \
                      quarantine list`"
                 );
+            } else {
+                // Its key waits with it, and no other.
+                let what = format!(
+                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it locked or \
+                     another event has its seq there: end that session, or release or discard that event; {cause}"
+                );
+                self.fail(seq, &what, Instant::now());
             }
-            self.held.refused.pop();
         }
         if !self.held.along.is_empty() {
             let moved = quarantine::move_along(session, &self.held.along);

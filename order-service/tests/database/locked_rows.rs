@@ -1,0 +1,62 @@
+//! Rows of the outbox that somebody else has locked: they hold up their own keys, and nothing else.
+
+use crate::cases;
+use crate::relaying::{
+    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, message, records_until,
+    relay_settings, sized, until_alarm, until_outbox_has,
+};
+use crate::rig::Rig;
+use order_service::outbox::relay::PUBLISHING_FAILS;
+use order_service::outbox::wake_up::WakeUp;
+use std::sync::Arc;
+
+cases!(
+    a_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+    a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+);
+
+/// Whether the other session's transaction ends by a COMMIT, so that the row is gone, or by a ROLLBACK.
+async fn a_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig: Arc<Rig>) {
+    for end in ["ROLLBACK", "COMMIT"] {
+        let (shop, broker) = (rig.shop().await, broker());
+        commit_many(&shop, 100, 10).await;
+        let other = shop.session().await;
+        other
+            .batch_execute("BEGIN; DELETE FROM outbox WHERE seq = (SELECT min(seq) FROM outbox)")
+            .await
+            .unwrap();
+        let settings = relay_settings(&shop, &broker, &[("RELAY__LEASE", "500ms")]);
+        let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+        // The locked row, and the nine that come after it.
+        until_outbox_has(&shop, 10).await;
+        // For as long as a lease that is not renewed would have been over twice.
+        shop.until("SELECT (until > since + interval '2 s')::int::bigint FROM relay_lease").await;
+        commit(&shop, vec![message("key 0", 100), message("key 1", 101)], WakeUp::default()).await;
+        until_outbox_has(&shop, 11).await;
+        assert!(relay.metrics.leads());
+        assert_eq!(relay.metrics.published(), 92, "all of the other keys, and the locked one once");
+
+        other.batch_execute(end).await.unwrap();
+        until_outbox_has(&shop, 0).await;
+        let records = records_until(&broker, |records| records.len() >= 102);
+        assert_in_order(&records);
+        assert_eq!((records.len(), distinct(&records)), (102, 102), "once each");
+        relay.stop().await;
+    }
+}
+
+async fn a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let rows = vec![sized("bad", 0, 2_000_000), message("bad", 1), message("good", 2)];
+    commit(&shop, rows, WakeUp::default()).await;
+    let other = shop.session().await;
+    other.batch_execute("BEGIN; SELECT FROM outbox WHERE seq = 1 FOR UPDATE").await.unwrap();
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    until_outbox_has(&shop, 2).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number("SELECT count(*) FROM outbox_quarantine").await, 2);
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+}
