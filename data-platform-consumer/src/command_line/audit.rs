@@ -5,20 +5,20 @@ use std::io::{self, Write as _};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _};
 use service_chassis::settings::SettingsReport;
-use shared_messages::{InvalidTime, OccurredAt};
+use shared_messages::OccurredAt;
 
 use super::{Failure, runtime};
 use crate::audit::comparison::Window;
 use crate::audit::report::Report;
 use crate::audit::{self, Plan};
-use crate::operator::Patience;
+use crate::operator::{Patience, time};
 use crate::settings::Settings;
 use crate::sink::SinkKind;
 
 /// What is audited, as said on the command line.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AuditArguments {
-    /// The beginning of the time in which the events occurred, such as 2026-11-29T08:00:00+09:00; without a zone it is UTC
+    /// The beginning of the time in which the events occurred, such as 2026-11-29T08:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: OccurredAt,
     /// Its end, which does not belong to it; now if it is not said
@@ -32,10 +32,6 @@ pub(super) struct AuditArguments {
     limit: usize,
     #[command(flatten)]
     patience: Patience,
-}
-
-fn time(text: &str) -> Result<OccurredAt, InvalidTime> {
-    OccurredAt::parse(text)
 }
 
 /// The promise was broken.
@@ -115,13 +111,15 @@ mod tests {
         let both = window(&["--from", from, "--to", to]).unwrap();
         assert_eq!(both.from.to_string(), OccurredAt::parse("2026-11-28T23:00:00Z").unwrap().to_string());
         assert_eq!(both.to, OccurredAt::parse(to).unwrap());
-        assert!(window(&["--from", "2020-01-01T00:00"]).unwrap().to > both.from);
+        assert!(window(&["--from", "2020-01-01T00:00Z"]).unwrap().to > both.from);
         for wrong in [
             &[][..],
             &["--to", to],
             &["--from", to, "--to", from],
             &["--from", to, "--to", to],
             &["--from", "yesterday"],
+            &["--from", "2020-01-01"],
+            &["--from", "2020-01-01T00:00"],
             &["--from", from, "--kafka-timeout", "0"],
         ] {
             assert_eq!(window(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");

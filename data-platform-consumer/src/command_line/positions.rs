@@ -30,7 +30,7 @@ pub(super) enum PositionsCommand {
     /// Set where the group reads on, while it has no members. Shows what is skipped and what is repeated, and does it only
     /// with --yes
     Set {
-        /// earliest, latest, an offset, or a time such as 2026-11-29T08:00:00Z (the first record of then or later)
+        /// earliest, latest, an offset, or a time such as 2026-11-29T08:00Z (the first record of then or later)
         #[arg(long, value_name = "earliest|latest|OFFSET|TIME")]
         to: Target,
         #[command(flatten)]

@@ -8,7 +8,10 @@ pub mod dead_letters;
 mod patience;
 pub mod positions;
 mod stop;
+mod time;
 pub(crate) mod topic_reader;
 
 pub use patience::Patience;
 pub use stop::Stop;
+pub use time::UnknownTime;
+pub(crate) use time::time;

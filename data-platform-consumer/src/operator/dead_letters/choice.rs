@@ -4,12 +4,12 @@
 //! are its own; in a topic that groups share, those of others are left alone unless that is asked for.
 
 use clap::{Args, ValueEnum};
+use shared_messages::OccurredAt;
 use shared_messages::dead_letter::DeadLetterCause;
-use shared_messages::{InvalidTime, OccurredAt};
 
 use super::DeadLettersError;
 use super::letter::{Letter, LetterId, Letters};
-use crate::operator::Patience;
+use crate::operator::{Patience, time};
 
 /// Which of them, and how long to wait for Kafka.
 #[derive(Debug, Clone, Args)]
@@ -26,7 +26,7 @@ pub(super) struct Filters {
     /// Only with these keys
     #[arg(long)]
     key: Vec<String>,
-    /// Only what was parked then or later, such as 2026-11-29T08:00Z, or 2026-11-29
+    /// Only what was parked then or later, such as 2026-11-29T08:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<OccurredAt>,
     /// Only what was parked before
@@ -63,11 +63,6 @@ impl CauseFilter {
             None => Self::Unknown,
         }
     }
-}
-
-/// A day begins at midnight UTC.
-fn time(text: &str) -> Result<OccurredAt, InvalidTime> {
-    if text.contains('T') { OccurredAt::parse(text) } else { OccurredAt::parse(&format!("{text}T00:00Z")) }
 }
 
 /// Named ones, or all.

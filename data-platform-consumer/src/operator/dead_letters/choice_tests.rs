@@ -94,9 +94,9 @@ fn every_filter_lets_pass_what_it_says() {
         (&["--cause", "unknown", "--any-group"], &["1:1"]),
         (&["--order", "1", "--order", "2"], &["0:0", "0:1"]),
         (&["--key", "x"], &["0:2"]),
-        (&["--since", "2026-11-02"], &["0:1", "0:2"]),
+        (&["--since", "2026-11-02T00:00Z"], &["0:1", "0:2"]),
         (&["--until", "2026-11-02T00:00Z"], &["0:0"]),
-        (&["--since", "2026-11-02", "--until", "2026-11-02T12:00"], &["0:1"]),
+        (&["--since", "2026-11-02T09:00+09:00", "--until", "2026-11-02T12:00:00Z"], &["0:1"]),
         (&["--contains", "no SUCH"], &["0:0"]),
         (&["--cause", "rejected", "--order", "2"], &[]),
     ] {
@@ -130,6 +130,8 @@ fn nothing_is_meant_by_saying_nothing() {
         &["test", "17"],
         &["test", "--all", "--group", "a", "--any-group"],
         &["test", "--all", "--since", "yesterday"],
+        &["test", "--all", "--since", "2026-11-02"],
+        &["test", "--all", "--since", "2026-11-02T00:00"],
         &["test", "--all", "--cause", "boredom"],
     ] {
         assert!(Arguments::try_parse_from(wrong).is_err(), "{wrong:?}");

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 
 use super::{Finding, Look, Position};
+use crate::operator::time;
 
 /// Where reading shall go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Target {
 /// It is no target.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "it must be earliest, latest, an offset such as 1500, or a time with its zone such as 2026-11-29T08:00:00Z"
+    "it must be earliest, latest, an offset such as 1500, or a time with its zone such as 2026-11-29T08:00Z"
 )]
 pub struct UnknownTarget;
 
@@ -38,10 +39,10 @@ impl FromStr for Target {
             number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
                 number.parse().map(Self::Offset).map_err(|_| UnknownTarget)
             }
-            time => {
-                let time = DateTime::parse_from_rfc3339(time).map_err(|_| UnknownTarget)?;
+            moment => {
+                let time = time(moment).map_err(|_| UnknownTarget)?.as_datetime();
                 // Negative ones are names of other things to Kafka.
-                if time.timestamp_millis() < 0 { Err(UnknownTarget) } else { Ok(Self::Time(time.to_utc())) }
+                if time.timestamp_millis() < 0 { Err(UnknownTarget) } else { Ok(Self::Time(time)) }
             }
         }
     }

@@ -29,6 +29,7 @@ fn a_target_is_a_name_or_an_offset_or_a_time_with_its_zone() {
         ("9223372036854775807", Target::Offset(i64::MAX)),
         ("2026-11-29T08:00:00Z", time("2026-11-29T08:00:00Z")),
         ("2026-11-29T17:00:00+09:00", time("2026-11-29T08:00:00Z")),
+        ("2026-11-29T08:00Z", time("2026-11-29T08:00:00Z")),
     ] {
         assert_eq!(text.parse::<Target>().unwrap(), target);
     }
