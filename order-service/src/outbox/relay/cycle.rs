@@ -31,7 +31,6 @@ impl Relay {
     pub(super) async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
         let began = Instant::now();
-        self.try_locked_again_if_due(began);
         let busy = self.busy_partitions(began);
         if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
             return self.cycle_without_read(session, &busy).await;
@@ -109,8 +108,9 @@ impl Relay {
     ) -> Result<(usize, Vec<PendingMessage>, HashSet<i64>), DatabaseError> {
         let above = self.floor.read_above();
         let in_flight = self.in_flight.seqs_above(above);
+        let some_are_locked = self.try_locked_again_if_due(Instant::now());
         let acknowledged = self.acknowledged.clone();
-        let deleted = outbox::delete(session, &acknowledged);
+        let deleted = outbox::delete(session, &acknowledged, some_are_locked);
         let read = outbox::pending(session, Unread { above, but: &in_flight }, limit);
         let database = self.database.clone();
         self.refused_meanwhile.clear();
@@ -139,16 +139,20 @@ impl Relay {
 
     /// When the delete fails the rows stay remembered for the next session; when the process dies, they are repeated.
     pub(super) async fn delete_acknowledged(&mut self, session: &Session) -> Result<usize, DatabaseError> {
-        self.try_locked_again_if_due(Instant::now());
-        let deleted = self.database.within_limit(outbox::delete(session, &self.acknowledged)).await?;
+        let some_are_locked = self.try_locked_again_if_due(Instant::now());
+        let deleted = outbox::delete(session, &self.acknowledged, some_are_locked);
+        let deleted = self.database.within_limit(deleted).await?;
         self.forget_acknowledged(session, deleted).await
     }
 
-    /// A row that another session has locked holds up its own key, and is tried again as often as an idle relay looks.
-    fn try_locked_again_if_due(&mut self, now: Instant) {
-        if now >= self.try_locked_at {
+    /// A row that another session has locked holds up its own key, and is tried again as often as an idle relay looks. Whether there
+    /// is one to try.
+    fn try_locked_again_if_due(&mut self, now: Instant) -> bool {
+        let is_due = !self.locked.is_empty() && now >= self.try_locked_at;
+        if is_due {
             self.acknowledged.append(&mut self.locked);
         }
+        is_due
     }
 
     /// So many of their rows were deleted. Of the others, those that are still there are locked; the rest was deleted by
