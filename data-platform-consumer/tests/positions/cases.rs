@@ -163,7 +163,7 @@ fn what_cannot_be_set_is_refused_and_nothing_is_changed() {
             "offset 11 is not on the broker: order-completed[0] has 0 to 10",
         ),
         (&["--to", "earliest", "--partition", "4"], 1, "order-completed has no partition 4: it has 0 to 3"),
-        (&["--to", "yesterday", "--all-partitions"], 2, "2026-11-29T08:00:00Z"),
+        (&["--to", "yesterday", "--all-partitions"], 2, "2026-11-29T08:00Z"),
         (&["--to", "earliest"], 2, "--all-partitions"),
         (&["--to", "earliest", "--lost", "--partition", "1"], 2, "cannot be used with"),
         (&["--to", "earliest", "--lost", "--kafka-timeout", "0s"], 2, "from 100ms to 1h"),
