@@ -63,7 +63,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 28] = [
+pub(crate) const CASES: [Case; 29] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -87,6 +87,9 @@ pub(crate) const CASES: [Case; 28] = [
     Case::on_scene("two_consumers_share_the_partitions", |scene| Box::pin(consumers::share(scene))),
     Case::on_scene("the_other_consumer_finishes_the_share_of_a_killed_one", |scene| {
         Box::pin(consumers::one_is_killed(scene))
+    }),
+    Case::on_scene("a_consumer_that_wakes_after_its_session_leaves_the_others_positions_alone", |scene| {
+        Box::pin(consumers::one_is_frozen_for_longer_than_its_session(scene))
     }),
     Case::on_scene(
         "a_stopped_consumer_has_committed_what_it_delivered_and_its_successor_delivers_the_rest",

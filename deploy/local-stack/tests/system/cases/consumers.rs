@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use local_stack::service_log::LogLine;
+
 use crate::heard::delivered;
 use crate::scene::{Consumer, OrderService, Scene};
 
@@ -53,4 +55,47 @@ pub(crate) async fn one_is_killed(scene: Scene) {
             delivered == orders
         })
         .await;
+}
+
+/// It wakes with calls on the wire for partitions that are the other's by now: the other's positions stand, and it works on as a member.
+pub(crate) async fn one_is_frozen_for_longer_than_its_session(scene: Scene) {
+    let service = scene.order_service(&[]).await;
+    let (frozen, other) = pair(&scene, &[("SINK__LOG__WAIT", "1s")]).await;
+    let orders = buy(&service).await;
+    frozen.heard.until("it works", |lines| !delivered(lines).is_empty()).await;
+    frozen.process.process().freeze();
+    other
+        .heard
+        .until("the other has delivered every order", |lines| {
+            let delivered: BTreeSet<i64> = delivered(lines).into_iter().collect();
+            delivered == orders
+        })
+        .await;
+    let all = i64::try_from(ORDERS).expect("few");
+    scene.so_many_are_committed(all).await;
+
+    frozen.process.process().thaw();
+    frozen.heard.until("it owns half of them again", |lines| owned_half(lines) == 2).await;
+    assert_eq!(scene.committed_records(), all, "what it had finished before is behind the other's position");
+    let more = buy(&service).await;
+    scene
+        .everybody
+        .until("what came later is delivered", |lines| {
+            let delivered: BTreeSet<i64> = delivered(lines).into_iter().collect();
+            delivered.is_superset(&more)
+        })
+        .await;
+    scene.so_many_are_committed(2 * all).await;
+    let mut later: Vec<i64> = [&frozen, &other]
+        .iter()
+        .flat_map(|one| one.heard.delivered())
+        .filter(|it| more.contains(it))
+        .collect();
+    later.sort_unstable();
+    assert_eq!(later, Vec::from_iter(more), "once each");
+    assert!(frozen.process.stop().await.success(), "SIGTERM ends it with 0");
+}
+
+fn owned_half(lines: &[LogLine]) -> usize {
+    lines.iter().filter(|line| line.message.contains(HALF)).count()
 }
