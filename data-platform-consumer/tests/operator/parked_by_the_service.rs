@@ -60,7 +60,7 @@ fn what_the_service_parks_is_listed_and_replayed_as_the_same_event() {
 
 #[test]
 fn partitions_that_stopped_at_the_ceiling_are_told_and_go_on_when_an_operator_says_so() {
-    let broker = Broker::with_partitions(1);
+    let broker = Broker::with_partitions(2);
     (0..3).for_each(|_| broker.complete(0, b"no event"));
     let platform = Platform::refusing(&[]);
     let mut impatient = settings(&broker.address);
@@ -70,11 +70,15 @@ fn partitions_that_stopped_at_the_ceiling_are_told_and_go_on_when_an_operator_sa
     consume_until(&impatient, &platform, || {
         dead_letters(&broker.address, "resume").said().contains("[0] of order-completed stopped")
     });
-    assert_eq!(broker.ends(DEAD_LETTERS), [2], "and asking alone writes nothing");
-    let said = dead_letters(&broker.address, "resume --partition 7 --yes").said();
+    assert_eq!(broker.ends(DEAD_LETTERS), [2, 0], "and asking alone writes nothing");
+    let said = dead_letters(&broker.address, "resume --partition 1 --yes").said();
     assert!(said.contains("none of them is meant by that"), "{said}");
+    let refused =
+        dead_letters(&broker.address, "resume --partition 0 --partition 7 --yes").ended.unwrap_err();
+    assert_eq!(refused.to_string(), "order-completed has no partition 7: it has 0 to 1; nothing was done");
+    assert_eq!(broker.ends(DEAD_LETTERS), [2, 0]);
     let said = dead_letters(&broker.address, "resume --yes").said();
     assert!(said.starts_with("1 of 1 partitions go on"), "{said}");
-    consume_until(&impatient, &platform, || broker.ends(DEAD_LETTERS) == [4]);
+    consume_until(&impatient, &platform, || broker.ends(DEAD_LETTERS) == [4, 0]);
     assert_eq!(open(&broker.address), ["0:0", "0:1", "0:3"], "an operator's word is no dead letter");
 }

@@ -180,6 +180,16 @@ pub enum DeadLettersError {
         /// Kafka's words.
         cause: String,
     },
+    /// There is no such partition.
+    #[error("{topic} has no partition {partition}: it has 0 to {last}; nothing was done")]
+    NoSuchPartition {
+        /// The topic's name.
+        topic: String,
+        /// The one asked for.
+        partition: i32,
+        /// The highest that there is.
+        last: i32,
+    },
     /// There is no dead letter of this name.
     #[error("there is no dead letter {id}; see `data-platform-consumer dead-letters list --all`")]
     Unknown {

@@ -24,7 +24,11 @@ pub(super) fn run(
 ) -> Result<(), DeadLettersError> {
     let ResumeArguments { partition: wanted, yes, patience: Patience { kafka_timeout } } = arguments;
     let kafka = &workplace.settings.kafka;
-    let stopped = stopped_partitions(kafka, *kafka_timeout)?;
+    let Found { partitions, stopped } = look(kafka, *kafka_timeout)?;
+    if let Some(partition) = wanted.iter().copied().find(|wanted| !partitions.contains(wanted)) {
+        let (topic, last) = (kafka.topic.clone(), partitions.iter().copied().max().unwrap_or(-1));
+        return Err(DeadLettersError::NoSuchPartition { topic, partition, last });
+    }
     let chosen: Vec<i32> =
         stopped.iter().copied().filter(|partition| wanted.is_empty() || wanted.contains(partition)).collect();
     let topic = &kafka.topic;
@@ -60,8 +64,15 @@ pub(super) fn run(
         .map_or(Ok(()), |cause| Err(DeadLettersError::NotResolved { failed, all, cause }))
 }
 
-/// Those whose committed position says so. A consumer commits that within its commit interval.
-fn stopped_partitions(kafka: &KafkaSettings, limit: Duration) -> Result<Vec<i32>, DeadLettersError> {
+/// What there is.
+struct Found {
+    /// All of the topic's.
+    partitions: Vec<i32>,
+    /// Those whose committed position says that they stopped. A consumer commits that within its commit interval.
+    stopped: Vec<i32>,
+}
+
+fn look(kafka: &KafkaSettings, limit: Duration) -> Result<Found, DeadLettersError> {
     let config = kafka_clients::reading(kafka, &kafka.group_id);
     let consumer: BaseConsumer<Ears> =
         config.create_with_context(Ears::default()).map_err(|error| RefusedByClient::new(&error, kafka))?;
@@ -75,7 +86,7 @@ fn stopped_partitions(kafka: &KafkaSettings, limit: Duration) -> Result<Vec<i32>
     })
 }
 
-fn committed(consumer: &BaseConsumer<Ears>, topic: &str, limit: Duration) -> KafkaResult<Vec<i32>> {
+fn committed(consumer: &BaseConsumer<Ears>, topic: &str, limit: Duration) -> KafkaResult<Found> {
     let metadata = consumer.fetch_metadata(Some(topic), limit)?;
     let found = metadata.topics().first();
     if let Some(error) = found.and_then(MetadataTopic::error) {
@@ -89,12 +100,13 @@ fn committed(consumer: &BaseConsumer<Ears>, topic: &str, limit: Duration) -> Kaf
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
     let committed = consumer.committed_offsets(wanted, limit)?;
-    let mut stopped = Vec::new();
+    let (mut partitions, mut stopped) = (Vec::new(), Vec::new());
     for element in committed.elements() {
         element.error()?;
+        partitions.push(element.partition());
         if ceiling_reached_at(element.metadata()).is_some() {
             stopped.push(element.partition());
         }
     }
-    Ok(stopped)
+    Ok(Found { partitions, stopped })
 }
