@@ -2,8 +2,8 @@
 //!
 //! What one member is doing at the moment, for an operator: which partitions it owns and how far it is, what is in work and
 //! what waits, and what the breaker makes of the data platform. The poll thread writes it down once a second; it is shown
-//! at `/status` of the management port, as metrics, and by `data-platform-consumer status`. The first two also tell the
-//! alarms that are active, which are what keeps it from its work if anything does.
+//! at `/status` of the management port, as metrics, and by `data-platform-consumer status`. The page and the command also
+//! tell the alarms that are active, which are what keeps it from its work if anything does.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -201,6 +201,10 @@ fn a_window_full_of_large_records_pauses_the_partition_until_half_of_their_bytes
 fn offsets_that_are_no_records_are_neither_lag_nor_work() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
+    // What the client says before it has begun to fetch.
+    assignments.is_fetched_to(0, -1001);
+    let (status, movements) = assignments.look(&BTreeMap::from([(0, 0)]), false, now);
+    assert_eq!((status.partitions[0].lag, movements[0].1.has_work), (Some(0), false), "it is empty");
     assignments.take_in(0, 0, None, ("", 1));
     let call = assignments.start_next(now).unwrap();
     assignments.reported(report(&call, Ok(())), now);

@@ -9,9 +9,9 @@ use crate::consumer_group::watchdog::Movement;
 use crate::status::{IntakeStatus, PartitionStatus};
 
 impl<R> Assignment<R> {
-    /// All that the client has fetched before this offset was handed over.
+    /// All that the client has fetched before this offset was handed over. A negative one is none: it has not begun.
     pub(in crate::consumer_group) fn is_fetched_to(&mut self, next: i64) {
-        if self.intake == Intake::Open && !self.paused {
+        if self.intake == Intake::Open && !self.paused && next >= 0 {
             self.fetched_to = self.fetched_to.max(Some(next));
         }
     }
