@@ -104,6 +104,8 @@ pub(super) struct Assignment<R> {
     /// Where the client fetches next, when all that it had fetched was handed over. Beyond what was read lie only offsets that
     /// are no records, such as the markers of transactions.
     fetched_to: Option<i64>,
+    /// It was paused, and nothing has come since.
+    fetches_again: bool,
     pub(super) ceiling: Ceiling,
     /// How much happened since it was looked at.
     movements: u64,
@@ -134,6 +136,7 @@ impl<R> Assignment<R> {
             intake: Intake::Open,
             next_read: None,
             fetched_to: None,
+            fetches_again: false,
             ceiling,
             movements: 0,
             advanced_at: None,
@@ -160,6 +163,7 @@ impl<R> Assignment<R> {
         let lane = self.queues.push(key, offset);
         self.tracker.started(offset, Work { record, bytes, lane, failed: None });
         self.bytes += bytes as u64;
+        self.fetches_again &= self.paused;
         self.next_read = Some(offset + 1);
         self.moved();
         true
@@ -207,6 +211,7 @@ impl<R> Assignment<R> {
             || (platform_is_away && self.queues.has_ready());
         let news = pause != self.paused;
         self.paused = pause;
+        self.fetches_again |= pause;
         news.then_some(pause)
     }
 
@@ -335,6 +340,7 @@ impl<R> Assignment<R> {
 
     pub(super) fn is_paused_already(&mut self) {
         self.paused = true;
+        self.fetches_again = true;
     }
 
     pub(super) fn is_paused(&self) -> bool {

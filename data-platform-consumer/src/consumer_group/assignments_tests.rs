@@ -221,6 +221,25 @@ fn offsets_that_are_no_records_are_neither_lag_nor_work() {
 }
 
 #[test]
+fn what_a_pause_threw_away_is_still_to_be_read() {
+    let now = Instant::now();
+    let mut assignments = assigned(&[0]);
+    for offset in 0..4 {
+        assignments.take_in(0, offset, None, ("", 1));
+    }
+    assert_eq!(assignments.intake_changes().pause, [0]);
+    for _ in 0..4 {
+        let call = assignments.start_next(now).unwrap();
+        assignments.reported(report(&call, Ok(())), now);
+    }
+    assert_eq!(assignments.intake_changes().resume, [0]);
+    // The client had fetched up to there before the pause, and says so until it fetches again.
+    assignments.is_fetched_to(0, 9);
+    let (_, movements) = assignments.look(&BTreeMap::from([(0, 9)]), false, now);
+    assert!(movements[0].1.has_work);
+}
+
+#[test]
 fn a_partition_whose_position_moves_has_enough_at_hand_with_half_its_window() {
     let now = Instant::now();
     let moment = Duration::from_millis(2);

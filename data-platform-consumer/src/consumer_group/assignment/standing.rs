@@ -9,9 +9,10 @@ use crate::consumer_group::watchdog::Movement;
 use crate::status::{IntakeStatus, PartitionStatus};
 
 impl<R> Assignment<R> {
-    /// All that the client has fetched before this offset was handed over. A negative one is none: it has not begun.
+    /// All that the client has fetched before this offset was handed over. A negative one is none: it has not begun. Nor is it
+    /// believed of a client that was paused, until a record has come since: a pause throws away what was fetched.
     pub(in crate::consumer_group) fn is_fetched_to(&mut self, next: i64) {
-        if self.intake == Intake::Open && !self.paused && next >= 0 {
+        if self.intake == Intake::Open && !self.fetches_again && next >= 0 {
             self.fetched_to = self.fetched_to.max(Some(next));
         }
     }
