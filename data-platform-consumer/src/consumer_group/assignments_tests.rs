@@ -10,6 +10,7 @@ use crate::delivery::call::{NotDelivered, Report};
 use crate::delivery::ceiling::RecentDeadLetters;
 use crate::delivery::dead_letters::ParkingReport;
 use crate::sink::DeliveryFailure;
+use shared_messages::dead_letter::DeadLetterCause;
 
 const RULES: DeliveryRules = DeliveryRules {
     in_flight_limit: 2,
@@ -359,4 +360,27 @@ fn a_dead_letter_that_could_not_be_written_does_not_wait_behind_one_that_the_cei
     assert_eq!(assignments.next_parking_step(now), None);
     assert_eq!(assignments.next_due(now), Some(again_at));
     assert_eq!(parked_next(&mut assignments, again_at).offset, first.offset);
+}
+
+#[test]
+fn a_record_that_the_sink_cannot_use_says_nothing_of_the_platform() {
+    for (failure, state) in [
+        (DeliveryFailure::unfit("no text"), BreakerState::Open),
+        (DeliveryFailure::rejected("400"), BreakerState::Closed),
+    ] {
+        let (mut assignments, now) = (assigned(&[0]), Instant::now());
+        for offset in 0..4 {
+            assignments.take_in(0, offset, None, ("", 1));
+        }
+        for _ in 0..4 {
+            let call = assignments.start_next(now).unwrap();
+            assignments.reported(failed(&call), now);
+        }
+        assert_eq!(assignments.breaker_state(), BreakerState::Open);
+        let later = now + Duration::from_mins(1);
+        let question = assignments.start_next(later).unwrap();
+        let reported = assignments.reported(report(&question, Err(failure)), later);
+        assert!(matches!(reported, Reported::AtFault { cause: DeadLetterCause::Rejected, .. }));
+        assert_eq!(assignments.breaker_state(), state);
+    }
 }

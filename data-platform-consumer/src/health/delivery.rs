@@ -15,7 +15,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
-use shared_messages::dead_letter::DeadLetterCause;
 
 use crate::consumer_group::Reported;
 use crate::delivery::breaker::BreakerState;
@@ -131,7 +130,9 @@ impl DeliveryHealth {
                     self.alarms.raise(SINK_MISCONFIGURED, "", detail);
                 }
             }
-            Reported::Delivered | Reported::AtFault { cause: DeadLetterCause::Rejected, .. } => {
+            Reported::Delivered => self.alarms.clear(SINK_MISCONFIGURED, ""),
+            // One that the sink did not even ask about says nothing of the platform.
+            Reported::AtFault { not_delivered, .. } if is_rejected(&not_delivered.fault) => {
                 self.alarms.clear(SINK_MISCONFIGURED, "");
             }
             Reported::AtFault { .. } | Reported::LeftToTheNextOwner | Reported::Late => {}
@@ -237,4 +238,8 @@ impl DeliveryHealth {
     fn lock(&self) -> MutexGuard<'_, Stopped> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_rejected(fault: &Fault) -> bool {
+    matches!(fault, Fault::Platform(failure) if failure.kind() == FailureKind::Rejected)
 }

@@ -55,6 +55,8 @@ pub enum FailureKind {
     },
     /// The platform will never take this record, and says so.
     Rejected,
+    /// The sink cannot make of this record what the platform takes. Nobody was asked, so it says nothing of the platform.
+    Unfit,
     /// The platform takes nothing from us: a wrong address, a password, a table that is not there. An operator must
     /// look; it is never the record's fault.
     Misconfigured,
@@ -74,6 +76,11 @@ impl DeliveryFailure {
     /// The platform will never take this record.
     pub fn rejected(cause: impl Into<String>) -> Self {
         Self { kind: FailureKind::Rejected, cause: cause.into() }
+    }
+
+    /// The sink cannot make of this record what the platform takes, and has not asked it.
+    pub fn unfit(cause: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Unfit, cause: cause.into() }
     }
 
     /// The platform takes nothing from us.

@@ -178,21 +178,23 @@ impl Book {
         Ok(())
     }
 
-    /// The next batch of a lane, empty when nobody waits. Another worker is told when somebody is left.
+    /// The next batch of a lane, empty when nobody waits. Other workers are told when somebody is left.
     fn take(&self, lane: Lane, limits: BatchLimits) -> Taken {
         let mut waiting = self.lock();
-        let slow = waiting.waiting(Lane::Slow);
         let taken = waiting.take(lane, limits, Instant::now());
         self.metrics.show_waiting(&waiting);
-        if waiting.waiting(lane) > 0 {
-            self.signal(lane).notify_one();
-        }
-        if lane == Lane::Fast && waiting.waiting(Lane::Slow) > slow {
-            self.slow.notify_one();
-        }
+        self.wake(lane, &waiting);
+        self.wake(lane.other(), &waiting);
         drop(waiting);
         self.metrics.observe_batch(&taken);
         taken
+    }
+
+    /// Somebody may wait in this lane whom its workers do not know of.
+    fn wake(&self, lane: Lane, waiting: &Waiting) {
+        if waiting.waiting(lane) > 0 {
+            self.signal(lane).notify_one();
+        }
     }
 
     fn signal(&self, lane: Lane) -> &Notify {
@@ -252,30 +254,29 @@ impl Worker {
 
     fn settle(&self, batch: &[OrderRequest], keys: &[RequestKey], ended: Option<Ended>) {
         let mut waiting = self.book.lock();
-        let Some(ended) = ended else {
+        let now = Instant::now();
+        match ended {
             // The panic hook has reported it. What was committed is known to the key, so the answer is the honest one.
-            let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
-            for key in keys {
-                waiting.answer(key, &unknown);
+            None => {
+                let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
+                for key in keys {
+                    waiting.answer(key, &unknown, now);
+                }
             }
-            return;
-        };
-        waiting.release(&ended.free);
-        waiting.hold(&ended.held);
-        if self.lane == Lane::Slow && waiting.waiting(Lane::Fast) > 0 {
-            self.book.fast.notify_one();
-        }
-        let slow = waiting.waiting(Lane::Slow);
-        for ((request, key), verdict) in batch.iter().zip(keys).zip(ended.verdicts) {
-            match verdict {
-                Verdict::Answer(answer) => waiting.answer(key, &answer),
-                Verdict::Postponed => waiting.postpone(request.clone(), Instant::now()),
+            Some(ended) => {
+                waiting.release(&ended.free);
+                waiting.hold(&ended.held);
+                for ((request, key), verdict) in batch.iter().zip(keys).zip(ended.verdicts) {
+                    match verdict {
+                        Verdict::Answer(answer) => waiting.answer(key, &answer, now),
+                        Verdict::Postponed => waiting.postpone(request.clone(), now),
+                    }
+                }
             }
         }
         self.book.metrics.show_waiting(&waiting);
-        if waiting.waiting(Lane::Slow) > slow {
-            self.book.slow.notify_one();
-        }
+        // This worker looks into its own lane next.
+        self.book.wake(self.lane.other(), &waiting);
     }
 }
 

@@ -12,7 +12,7 @@ const LONGEST: usize = 255;
 /// The request's key, if it has one.
 ///
 /// # Errors
-/// A problem when it is empty, longer than 255 characters, not visible ASCII, or sent twice.
+/// A problem when it is empty or blank, longer than 255 characters, not visible ASCII, or sent twice.
 pub fn from_request(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut values = request.headers().get_all(HEADER);
     let Some(value) = values.next() else { return Ok(None) };
@@ -24,7 +24,7 @@ pub fn from_request(request: &HttpRequest) -> Result<Option<String>, Problem> {
     // The draft's form is a quoted string; most clients send it bare. Both name the same key.
     let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     let is_visible = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if key.is_empty() || key.len() > LONGEST || !is_visible {
+    if key.trim().is_empty() || key.len() > LONGEST || !is_visible {
         return Err(malformed("a key has 1 to 255 visible ASCII characters, a UUID for example"));
     }
     Ok(Some(key.to_owned()))

@@ -6,6 +6,7 @@
 //!
 //! The partitioner is Java's (`murmur2_random`), so a key lands where other producers of the topic put it.
 
+use super::producer_metrics::{Counted, ProducerMetrics};
 use crate::outbox::message::PendingMessage;
 use crate::settings::KafkaSettings;
 use rdkafka::ClientContext;
@@ -13,6 +14,8 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -85,9 +88,10 @@ impl EventPublisher {
     pub fn new(
         settings: &KafkaSettings,
         deliveries: UnboundedSender<Delivery>,
+        metrics: ProducerMetrics,
     ) -> Result<Self, PublisherError> {
         let config = client_config(settings);
-        let context = Context { deliveries };
+        let context = Context { deliveries, metrics, counted: Mutex::default() };
         Ok(Self { producer: config.create_with_context(context)? })
     }
 
@@ -162,6 +166,7 @@ fn connection_config(settings: &KafkaSettings) -> ClientConfig {
         .set("linger.ms", "5")
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
+        .set("statistics.interval.ms", "5000")
         .set("reconnect.backoff.max.ms", "2000")
         // A topic that came by itself would have the brokers' defaults: one partition, perhaps one replica.
         .set("allow.auto.create.topics", "false");
@@ -201,6 +206,8 @@ fn client_config(settings: &KafkaSettings) -> ClientConfig {
 
 struct Context {
     deliveries: UnboundedSender<Delivery>,
+    metrics: ProducerMetrics,
+    counted: Mutex<Counted>,
 }
 
 impl ClientContext for Context {
@@ -211,6 +218,11 @@ impl ClientContext for Context {
     /// Every broker repeats its error with every attempt; the alarm of [`super::watch`] is what an operator reads.
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(error = %error, "kafka: {reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.show(&statistics, &mut counted);
     }
 }
 

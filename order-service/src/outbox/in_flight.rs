@@ -14,6 +14,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+use uuid::Uuid;
 
 /// So many entries more than needed are no matter.
 const FEW: usize = 64;
@@ -27,6 +28,16 @@ pub enum Admission {
     KeyBusy,
     /// As much as is allowed waits for its acknowledgement.
     Full,
+}
+
+/// A row whose event Kafka has. It is deleted by both: after a restore of the database the same seq may be another event's,
+/// which was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedRow {
+    /// Where it stands in the outbox.
+    pub seq: i64,
+    /// Whose row it is.
+    pub event_id: Uuid,
 }
 
 /// The most that may wait for its acknowledgement.
@@ -48,6 +59,7 @@ enum Stage {
 #[derive(Debug)]
 struct Event {
     key: Arc<str>,
+    event_id: Uuid,
     bytes: usize,
     stage: Stage,
 }
@@ -90,12 +102,12 @@ impl InFlight {
     }
 
     /// The row is taken on.
-    pub fn start(&mut self, seq: i64, key: &str, bytes: usize) {
+    pub fn start(&mut self, seq: i64, key: &str, event_id: Uuid, bytes: usize) {
         self.awaited += 1;
         self.awaited_bytes += bytes;
         let key: Arc<str> = Arc::from(key);
         self.keys.insert(key.clone());
-        self.events.insert(seq, Event { key, bytes, stage: Stage::Started });
+        self.events.insert(seq, Event { key, event_id, bytes, stage: Stage::Started });
     }
 
     /// The producer has it.
@@ -110,8 +122,9 @@ impl InFlight {
         }
     }
 
-    /// Kafka has it. Its key stays busy until its row is deleted: the row would else be read, and sent, a second time.
-    pub fn acknowledged(&mut self, seq: i64) {
+    /// Kafka has it, and its row can be deleted. Its key stays busy until that is done: the row would else be read, and sent, a
+    /// second time. None if it is not in flight.
+    pub fn acknowledged(&mut self, seq: i64) -> Option<PublishedRow> {
         if let Some(event) = self.events.get_mut(&seq)
             && event.stage != Stage::Acknowledged
         {
@@ -124,6 +137,7 @@ impl InFlight {
         {
             self.handed.pop_front();
         }
+        self.events.get(&seq).map(|event| PublishedRow { seq, event_id: event.event_id })
     }
 
     /// Its row is gone, or must be read again; its key may be sent again. A row that is not in flight is ignored.
@@ -187,8 +201,8 @@ impl InFlight {
     }
 
     /// Forgets all but these: the producer that had them is gone, their rows are still in the table.
-    pub fn retain(&mut self, seqs: &[i64]) {
-        let kept: HashSet<i64> = seqs.iter().copied().collect();
+    pub fn retain<'r>(&mut self, rows: impl IntoIterator<Item = &'r PublishedRow>) {
+        let kept: HashSet<i64> = rows.into_iter().map(|row| row.seq).collect();
         let gone: Vec<i64> = self.events.keys().filter(|seq| !kept.contains(seq)).copied().collect();
         for seq in gone {
             self.finish(seq);
@@ -208,10 +222,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    const EVENT: Uuid = Uuid::nil();
+
     #[test]
     fn a_key_waits_until_the_row_of_its_earlier_event_is_gone_and_others_do_not() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
-        in_flight.start(1, "a", 10);
+        in_flight.start(1, "a", EVENT, 10);
         assert_eq!(in_flight.admit("a", 10), Admission::KeyBusy);
         assert_eq!(in_flight.admit("b", 10), Admission::Granted);
         in_flight.acknowledged(1);
@@ -224,7 +240,7 @@ mod tests {
     fn an_event_larger_than_the_bound_travels_alone() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 100 });
         assert_eq!(in_flight.admit("a", 500), Admission::Granted);
-        in_flight.start(1, "a", 500);
+        in_flight.start(1, "a", EVENT, 500);
         assert_eq!(in_flight.admit("b", 1), Admission::Full);
         in_flight.acknowledged(1);
         assert_eq!(in_flight.admit("b", 1), Admission::Granted);
@@ -236,7 +252,7 @@ mod tests {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         for (seq, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
-            in_flight.start(seq, key, 1);
+            in_flight.start(seq, key, EVENT, 1);
         }
         in_flight.handed(2, at(10));
         in_flight.handed(1, at(20));
@@ -257,10 +273,10 @@ mod tests {
     fn one_that_is_never_acknowledged_costs_no_memory_for_those_behind_it() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
         let now = Instant::now();
-        in_flight.start(0, "stuck", 1);
+        in_flight.start(0, "stuck", EVENT, 1);
         in_flight.handed(0, now);
         for seq in 1..10_000 {
-            in_flight.start(seq, "moving", 1);
+            in_flight.start(seq, "moving", EVENT, 1);
             in_flight.handed(seq, now);
             in_flight.finish(seq);
         }
@@ -302,7 +318,7 @@ mod tests {
                         let key = key.to_string();
                         if in_flight.admit(&key, bytes) == Admission::Granted {
                             prop_assert!(model.values().all(|(other, ..)| *other != key));
-                            in_flight.start(seq, &key, bytes);
+                            in_flight.start(seq, &key, EVENT, bytes);
                             model.insert(seq, (key, bytes, false, false));
                         }
                     }

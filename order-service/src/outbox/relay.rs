@@ -39,7 +39,7 @@ use self::producer_life::Replacements;
 use self::quarantining::Held;
 pub use self::quarantining::OUTBOX_QUARANTINED;
 use super::failed_rows::FailedRows;
-use super::in_flight::{Bound, InFlight};
+use super::in_flight::{Bound, InFlight, PublishedRow};
 use super::lease::Lease;
 use super::pace::Pace;
 use super::parked_rows::ParkedRows;
@@ -116,9 +116,9 @@ pub struct Relay {
     pace: Pace,
     replacements: Replacements,
     /// Acknowledged, but not deleted yet; they count as in flight until they are.
-    acknowledged: Vec<i64>,
+    acknowledged: Vec<PublishedRow>,
     /// The same, but another session had their rows locked when they were to be deleted.
-    locked: Vec<i64>,
+    locked: Vec<PublishedRow>,
     /// When those are tried again.
     try_locked_at: Instant,
 }
@@ -133,7 +133,7 @@ impl Relay {
         RelayParts { wake_up, alarms, partitions, metrics }: RelayParts,
     ) -> Result<Self, PublisherError> {
         let (sender, deliveries) = unbounded_channel();
-        let publisher = Arc::new(EventPublisher::new(&kafka, sender)?);
+        let publisher = Arc::new(EventPublisher::new(&kafka, sender, metrics.producer.clone())?);
         let bound = Bound { events: settings.max_in_flight, bytes: settings.max_in_flight_bytes };
         let in_flight = InFlight::new(bound);
         let claim = leading::claim(settings.lease);

@@ -1,8 +1,9 @@
 //! # Relay metrics
 //!
 //! What an operator sees of publishing: whether this instance does it, how much it has published, how much is on its way,
-//! and where its reads begin. All names begin with `order_service_relay_`.
+//! and where its reads begin. All names begin with `order_service_relay_`, but for those of the producer.
 
+use crate::kafka::producer_metrics::ProducerMetrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -18,6 +19,7 @@ pub struct RelayMetrics {
     pub(super) in_flight: Gauge,
     pub(super) scan_floor: Gauge,
     pub(super) floor_looks: Counter,
+    pub(super) producer: ProducerMetrics,
 }
 
 impl RelayMetrics {
@@ -39,6 +41,7 @@ impl RelayMetrics {
         registry.register("relay_scan_floor", floor, self.scan_floor.clone());
         let looks = "How often the scan floor was looked at; one that does not move meanwhile waits for an open transaction that writes to the outbox";
         registry.register("relay_scan_floor_looks", looks, self.floor_looks.clone());
+        self.producer.register(registry);
     }
 
     /// Whether this instance is the one that publishes.
@@ -49,6 +52,11 @@ impl RelayMetrics {
     /// Events that Kafka has acknowledged, repeats included.
     pub fn published(&self) -> u64 {
         self.published.get()
+    }
+
+    /// Events that wait for Kafka's acknowledgement.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.get()
     }
 
     /// Attempts that failed.

@@ -1,14 +1,15 @@
 //! # Outbox rows
 //!
 //! Written by [`super::transaction_completion`] as the last statement before COMMIT; read and deleted by the
-//! relay. Deleting is by exact `seq` only: never by range (a row of a lower seq may commit late and would die
-//! unsent).
+//! relay. Deleting is by exact `seq` only, never by range (a row of a lower seq may commit late and would die
+//! unsent), and by the event's id as well: after a restore the same seq may be another event's, which would die unsent, too.
 //!
 //! What the relay runs takes a shared session, so that a delete and the next read are pipelined.
 
 use super::error::DatabaseError;
 use super::schema::outbox;
 use super::{Session, prepared_once};
+use crate::outbox::in_flight::PublishedRow;
 use crate::outbox::message::{OutboxMessage, PendingMessage};
 use crate::outbox::message_headers::MessageHeaders;
 use crate::outbox::scan_floor::Writers;
@@ -166,32 +167,77 @@ impl diesel::query_builder::Query for Pending<'_> {
 ///
 /// # Errors
 /// [`DatabaseError`]; they may be gone.
-pub async fn delete(mut session: &Session, seqs: &[i64], expected: bool) -> Result<usize, DatabaseError> {
-    if seqs.is_empty() {
+pub async fn delete(
+    mut session: &Session,
+    rows: &[PublishedRow],
+    expected: bool,
+) -> Result<usize, DatabaseError> {
+    if rows.is_empty() {
         return Ok(0);
     }
+    let rows = These::of(rows);
     if !expected {
-        let deleted = Delete { seqs }.execute(&mut session).await;
+        let deleted = Delete { rows: &rows }.execute(&mut session).await;
         match deleted.map_err(DatabaseError::from) {
             // A server of another language is not understood.
             Err(DatabaseError::Locked(_) | DatabaseError::Busy(_) | DatabaseError::Refused(_)) => {}
             done => return done,
         }
     }
-    Ok(DeleteUnlocked { seqs }.execute(&mut session).await?)
+    Ok(DeleteUnlocked { rows: &rows }.execute(&mut session).await?)
 }
 
 /// Which of these rows are still there, locked or not.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn left_of(mut session: &Session, seqs: &[i64]) -> Result<Vec<i64>, DatabaseError> {
-    let left = outbox::table.select(outbox::seq).filter(outbox::seq.eq_any(seqs));
-    Ok(left.load(&mut session).await?)
+pub async fn left_of(mut session: &Session, rows: &[PublishedRow]) -> Result<Vec<i64>, DatabaseError> {
+    Ok(LeftOf { rows: &These::of(rows) }.load(&mut session).await?)
+}
+
+/// `seq = ANY(..)` is what the index is asked for. The events' ids are a filter over what that found, as a hash table: `IS TRUE`
+/// keeps the planner from making a join of it, whose plan could be a scan of the whole table, and an `= ANY(..)` would be
+/// gone through from its beginning for each row.
+struct These {
+    seqs: Vec<i64>,
+    event_ids: Vec<Uuid>,
+}
+
+impl These {
+    fn of(rows: &[PublishedRow]) -> Self {
+        let (seqs, event_ids) = rows.iter().map(|row| (row.seq, row.event_id)).unzip();
+        Self { seqs, event_ids }
+    }
+
+    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql("seq = ANY(");
+        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(") AND (event_id IN (SELECT unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.event_ids)?;
+        out.push_sql("))) IS TRUE");
+        Ok(())
+    }
+}
+
+struct LeftOf<'a> {
+    rows: &'a These,
+}
+
+prepared_once!(LeftOf<'_>);
+
+impl QueryFragment<diesel::pg::Pg> for LeftOf<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT seq FROM outbox WHERE ");
+        self.rows.push(&mut out)
+    }
+}
+
+impl diesel::query_builder::Query for LeftOf<'_> {
+    type SqlType = BigInt;
 }
 
 struct Delete<'a> {
-    seqs: &'a [i64],
+    rows: &'a These,
 }
 
 prepared_once!(Delete<'_>);
@@ -199,15 +245,15 @@ prepared_once!(Delete<'_>);
 /// Fails soon at a locked row; the session's other statements have no such limit.
 impl QueryFragment<diesel::pg::Pg> for Delete<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
-        out.push_sql("DELETE FROM outbox WHERE (SELECT set_config('lock_timeout', '50ms', true)) IS NOT NULL AND seq = ANY(");
-        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
-        out.push_sql(")");
-        Ok(())
+        out.push_sql(
+            "DELETE FROM outbox WHERE (SELECT set_config('lock_timeout', '50ms', true)) IS NOT NULL AND ",
+        );
+        self.rows.push(&mut out)
     }
 }
 
 struct DeleteUnlocked<'a> {
-    seqs: &'a [i64],
+    rows: &'a These,
 }
 
 prepared_once!(DeleteUnlocked<'_>);
@@ -215,9 +261,9 @@ prepared_once!(DeleteUnlocked<'_>);
 /// By the place of the row, which nobody can change while it is locked here: the index is looked into once.
 impl QueryFragment<diesel::pg::Pg> for DeleteUnlocked<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, diesel::pg::Pg>) -> QueryResult<()> {
-        out.push_sql("DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox WHERE seq = ANY(");
-        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
-        out.push_sql(") FOR UPDATE SKIP LOCKED))");
+        out.push_sql("DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox WHERE ");
+        self.rows.push(&mut out)?;
+        out.push_sql(" FOR UPDATE SKIP LOCKED))");
         Ok(())
     }
 }

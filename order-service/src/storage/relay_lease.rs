@@ -1,7 +1,8 @@
 //! # Relay lease
 //!
 //! One row that says which instance publishes the outbox. Whether a lease is over is judged by the database's clock
-//! alone, so clocks of instances that differ do no harm.
+//! alone, so clocks of instances that differ do no harm. That clock may be wrong itself: a lease that ends later than one
+//! that was taken now could, twice over, is over as well. Without the row it is made anew.
 
 use super::error::DatabaseError;
 use super::schema::relay_lease;
@@ -25,7 +26,7 @@ pub struct Claim {
     pub ttl: Duration,
 }
 
-/// Takes the lease, or renews it: both are the same statement. None while somebody else holds it; otherwise how often
+/// Takes the lease, or renews it, or makes its row: all are the same statement. None while somebody else holds it; otherwise how often
 /// rows have come back from below the floor. `scan_floor` is shown to a person.
 ///
 /// # Errors
@@ -57,7 +58,8 @@ pub async fn give_back(mut session: &Session, holder: Uuid) -> Result<(), Databa
 /// # Errors
 /// [`DatabaseError`].
 pub async fn holder_name(mut session: &Session) -> Result<Option<String>, DatabaseError> {
-    Ok(relay_lease::table.select(relay_lease::holder_name).first(&mut session).await?)
+    let name = relay_lease::table.select(relay_lease::holder_name).first(&mut session).await.optional()?;
+    Ok(name.flatten())
 }
 
 struct Take<'c> {
@@ -70,19 +72,25 @@ prepared_once!(Take<'_>);
 
 impl QueryFragment<Pg> for Take<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("UPDATE relay_lease SET holder_name = ");
+        out.push_sql("WITH claim AS MATERIALIZED (SELECT clock_timestamp() AS now, ");
+        out.push_bind_param::<SqlUuid, _>(&self.claim.holder)?;
+        out.push_sql(" AS holder, ");
         out.push_bind_param::<Text, _>(&self.claim.holder_name)?;
-        out.push_sql(", scan_floor = ");
+        out.push_sql(" AS holder_name, ");
         out.push_bind_param::<BigInt, _>(&self.scan_floor)?;
-        out.push_sql(", until = clock_timestamp() + ");
+        out.push_sql(" AS scan_floor, ");
         out.push_bind_param::<BigInt, _>(&self.milliseconds)?;
-        out.push_sql(" * interval '1 millisecond', since = CASE WHEN holder = ");
-        out.push_bind_param::<SqlUuid, _>(&self.claim.holder)?;
-        out.push_sql(" THEN since ELSE clock_timestamp() END, holder = ");
-        out.push_bind_param::<SqlUuid, _>(&self.claim.holder)?;
-        out.push_sql(" WHERE holder = ");
-        out.push_bind_param::<SqlUuid, _>(&self.claim.holder)?;
-        out.push_sql(" OR until < clock_timestamp() RETURNING rescans");
+        out.push_sql(
+            " * interval '1 millisecond' AS ttl), taken AS (\
+             UPDATE relay_lease AS l SET holder = c.holder, holder_name = c.holder_name, scan_floor = c.scan_floor, \
+             ttl = c.ttl, until = c.now + c.ttl, since = CASE WHEN l.holder = c.holder THEN l.since ELSE c.now END \
+             FROM claim AS c WHERE l.holder = c.holder OR l.until < c.now OR l.until > c.now + 2 * l.ttl \
+             RETURNING l.rescans), made AS (\
+             INSERT INTO relay_lease (holder, holder_name, scan_floor, ttl, until, since) \
+             SELECT c.holder, c.holder_name, c.scan_floor, c.ttl, c.now + c.ttl, c.now FROM claim AS c \
+             WHERE NOT EXISTS (SELECT FROM relay_lease) ON CONFLICT DO NOTHING RETURNING rescans) \
+             SELECT rescans FROM taken UNION ALL SELECT rescans FROM made",
+        );
         Ok(())
     }
 }

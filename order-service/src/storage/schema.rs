@@ -93,6 +93,7 @@ table! {
         since -> Nullable<Timestamptz>,
         scan_floor -> BigInt,
         rescans -> BigInt,
+        ttl -> Nullable<Interval>,
     }
 }
 

@@ -48,9 +48,10 @@ async fn a_malformed_key_is_400_and_buys_nothing(rig: Arc<Rig>) {
     shop.stock(&PRODUCTS).await;
     let service = Running::start(&shop).await;
     let too_long = [b'x'; 256];
-    let malformed: [&[&[u8]]; 8] = [
+    let malformed: [&[&[u8]]; 9] = [
         &[b""],
         &[b"  "],
+        &[b"\"  \""],
         &[b"\"\""],
         &[&too_long],
         &[b"a\tb"],

@@ -2,17 +2,19 @@
 
 use crate::cases;
 use crate::relaying::{
-    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, message, records_until,
-    relay_settings, sized, until_alarm, until_outbox_has,
+    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, each_broker, message,
+    records_until, relay_settings, sized, until_alarm, until_outbox_has,
 };
 use crate::rig::Rig;
 use order_service::outbox::relay::PUBLISHING_FAILS;
 use order_service::outbox::wake_up::WakeUp;
 use std::sync::Arc;
+use std::time::Duration;
 
 cases!(
     a_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
     a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+    a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it,
 );
 
 /// Whether the other session's transaction ends by a COMMIT, so that the row is gone, or by a ROLLBACK.
@@ -59,4 +61,35 @@ async fn a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig:
     assert_eq!(shop.number("SELECT count(*) FROM outbox_quarantine").await, 2);
     until_alarm(&relay, PUBLISHING_FAILS, false).await;
     relay.stop().await;
+}
+
+/// As a restore under a running service leaves it: the seq is drawn again, for an event that nobody has sent.
+async fn a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it(rig: Arc<Rig>) {
+    for is_locked in [false, true] {
+        let (shop, broker) = (rig.shop().await, broker());
+        each_broker(&broker, |cluster, id| {
+            cluster.broker_round_trip_time(id, Duration::from_secs(1)).unwrap()
+        });
+        commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
+        let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+        while relay.metrics.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        shop.execute(
+            "UPDATE outbox SET event_id = gen_random_uuid(), key = 'l', payload = '2' WHERE payload = '1'",
+        )
+        .await;
+        let other = shop.session().await;
+        if is_locked {
+            other.batch_execute("BEGIN; SELECT FROM outbox FOR UPDATE").await.unwrap();
+            while relay.metrics.published() == 0 {
+                tokio::task::yield_now().await;
+            }
+            other.batch_execute("ROLLBACK").await.unwrap();
+        }
+        let records = records_until(&broker, |records| distinct(records) == 2);
+        assert_eq!(records.len(), 2, "once each");
+        until_outbox_has(&shop, 0).await;
+        relay.stop().await;
+    }
 }

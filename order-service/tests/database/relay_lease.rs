@@ -14,6 +14,8 @@ cases!(
     a_relay_that_died_is_followed_when_its_lease_is_over,
     two_relays_at_once_keep_the_order_of_each_key,
     a_relay_that_cannot_renew_its_lease_stands_by_without_alarms,
+    a_lease_of_before_the_servers_clock_was_set_back_is_not_waited_for,
+    a_lease_whose_row_was_deleted_is_taken,
 );
 
 const NOBODY: &str = "UPDATE relay_lease SET holder = NULL, until = '-infinity'";
@@ -101,11 +103,38 @@ async fn a_relay_that_cannot_renew_its_lease_stands_by_without_alarms(rig: Arc<R
     while relay.alarms.active().is_empty() {
         tokio::task::yield_now().await;
     }
-    shop.execute("UPDATE relay_lease SET holder = gen_random_uuid(), until = 'infinity'").await;
+    shop.execute(
+        "UPDATE relay_lease SET holder = gen_random_uuid(), until = clock_timestamp() + interval '1 h', ttl = '1 h'",
+    )
+    .await;
     relay.until_leads(false).await;
     assert_eq!(relay.alarms.active().len(), 0, "they are those of who publishes");
     commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
     shop.execute(NOBODY).await;
     records_until(&broker, |records| records.len() == 1);
+    relay.stop().await;
+}
+
+async fn a_lease_of_before_the_servers_clock_was_set_back_is_not_waited_for(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    shop.execute(
+        "UPDATE relay_lease SET holder = gen_random_uuid(), until = clock_timestamp() + interval '1 h', ttl = '10 s'",
+    )
+    .await;
+    let relay = start(&shop, &broker, "10s");
+    relay.until_leads(true).await;
+    relay.stop().await;
+}
+
+async fn a_lease_whose_row_was_deleted_is_taken(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    shop.execute("DELETE FROM relay_lease").await;
+    let relay = start(&shop, &broker, "300ms");
+    relay.until_leads(true).await;
+    // It is somebody else's turn to make it, or this one's.
+    shop.execute("DELETE FROM relay_lease").await;
+    shop.until("SELECT count(*) FROM relay_lease").await;
+    commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
     relay.stop().await;
 }

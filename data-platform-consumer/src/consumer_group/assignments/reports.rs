@@ -63,6 +63,7 @@ impl<R: Clone> Assignments<R> {
                 self.platform_answered(id, failed_before, now);
                 return self.condemn(record, DeadLetterCause::Rejected, not_delivered, now);
             }
+            FailureKind::Unfit => return self.condemn(record, DeadLetterCause::Rejected, not_delivered, now),
             FailureKind::Unavailable if attempts.show_a_fault(&self.rules.blame, now) => {
                 return self.condemn(record, DeadLetterCause::Failing, not_delivered, now);
             }

@@ -88,7 +88,7 @@ impl Row {
     pub(super) fn of(event: &Event) -> Result<Self, DeliveryFailure> {
         let body = event.record.value().unwrap_or_default();
         std::str::from_utf8(body)
-            .map_err(|error| DeliveryFailure::rejected(format!("its body is not UTF-8: {error}")))?;
+            .map_err(|error| DeliveryFailure::unfit(format!("its body is not UTF-8: {error}")))?;
         let details = event.message.details.as_ref();
         Ok(Self {
             record: Arc::clone(&event.record),

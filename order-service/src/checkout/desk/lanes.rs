@@ -16,6 +16,15 @@ pub(crate) enum Lane {
     Slow,
 }
 
+impl Lane {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Fast => Self::Slow,
+            Self::Slow => Self::Fast,
+        }
+    }
+}
+
 /// Rows that orders lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rows {

@@ -9,6 +9,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+mod same_key;
+
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -79,6 +81,15 @@ impl Begun {
     fn buy(self) {
         let bought = |order: &OrderRequest| Verdict::Answer(Ok(completed(order)));
         let verdicts = self.orders.iter().map(bought).collect();
+        self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
+    }
+
+    fn products(&self) -> Vec<i64> {
+        self.orders.iter().flat_map(|order| &order.basket.items).map(|item| item.product_id.0).collect()
+    }
+
+    fn refuse(self, why: CheckoutError) {
+        let verdicts = self.orders.iter().map(|_| Verdict::Answer(Err(why.clone()))).collect();
         self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
     }
 
@@ -219,25 +230,6 @@ async fn an_order_that_was_rolled_back_into_the_slow_lane_is_nothing_done_when_i
     assert!(matches!(second, CheckoutError::Unavailable(_)), "{second:?}");
     let first = first.await.unwrap().unwrap_err();
     assert!(matches!(first, CheckoutError::OutcomeUnknown(_)), "{first:?}");
-}
-
-#[tokio::test]
-async fn a_repeat_joins_the_one_that_waits_or_runs_and_another_request_under_its_key_is_refused() {
-    let mut counted = open(100, 100, 100, PATIENCE);
-    let (first, batch) = counted.busy().await;
-    let joins_running = counted.place(order(1000, "first", &[1])).await;
-    let waits = counted.place(order(1, "k", &[1])).await;
-    let joins_waiting = counted.place(order(1, "k", &[1])).await;
-    let other = counted.desk.place(order(1, "k", &[2])).await;
-    assert_eq!(other, Err(CheckoutError::KeyReused));
-    // The repeat still waits when the first to ask has gone.
-    waits.abort();
-    batch.buy();
-    assert_eq!(first.await.unwrap(), joins_running.await.unwrap());
-    let next = counted.begun().await;
-    assert_eq!(next.users(), [1]);
-    next.buy();
-    assert_eq!(joins_waiting.await.unwrap().unwrap().user_id, UserId(1));
 }
 
 #[tokio::test]

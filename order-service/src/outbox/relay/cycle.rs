@@ -156,22 +156,23 @@ impl Relay {
     }
 
     /// So many of their rows were deleted. Of the others, those that are still there are locked; the rest was deleted by
-    /// somebody else. How many are gone.
+    /// somebody else, or another event's row has their seq. How many are gone.
     async fn forget_acknowledged(
         &mut self,
         session: &Session,
         deleted: usize,
     ) -> Result<usize, DatabaseError> {
-        let mut locked = Vec::new();
+        let mut left = Vec::new();
         if deleted < self.acknowledged.len() {
-            locked = self.database.within_limit(outbox::left_of(session, &self.acknowledged)).await?;
+            left = self.database.within_limit(outbox::left_of(session, &self.acknowledged)).await?;
             self.try_locked_at = Instant::now() + self.settings.poll_interval;
         }
-        let left: HashSet<i64> = locked.iter().copied().collect();
-        let mut gone = std::mem::take(&mut self.acknowledged);
-        gone.retain(|seq| !left.contains(seq));
-        for seq in &gone {
-            self.in_flight.finish(*seq);
+        let left: HashSet<i64> = left.into_iter().collect();
+        let acknowledged = std::mem::take(&mut self.acknowledged);
+        let (mut locked, gone): (Vec<_>, Vec<_>) =
+            acknowledged.into_iter().partition(|row| left.contains(&row.seq));
+        for row in &gone {
+            self.in_flight.finish(row.seq);
         }
         self.locked.append(&mut locked);
         self.deleted_since_look += gone.len();

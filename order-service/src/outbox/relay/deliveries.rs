@@ -80,11 +80,10 @@ impl Relay {
     pub(super) fn take(&mut self, Delivery { seq, result }: Delivery) {
         match result {
             Ok(()) => {
-                self.acknowledged.push(seq);
                 if let Some(key) = self.in_flight.key_of(seq) {
                     self.progress.insert(self.partitions.of_key(key), Instant::now());
                 }
-                self.in_flight.acknowledged(seq);
+                self.acknowledged.extend(self.in_flight.acknowledged(seq));
                 self.metrics.published.inc();
                 self.replacements.succeeded();
                 self.is_beyond_suspicion(seq);

@@ -55,14 +55,14 @@ impl Relay {
             format!("the producer failed for good and is replaced: {cause}"),
         );
         let (sender, deliveries) = unbounded_channel();
-        match EventPublisher::new(&self.kafka, sender) {
+        match EventPublisher::new(&self.kafka, sender, self.metrics.producer.clone()) {
             Ok(publisher) => {
                 let failed = std::mem::replace(&mut self.publisher, Arc::new(publisher));
                 // Dropping it purges its queue, which takes a moment.
                 drop(tokio::task::spawn_blocking(move || drop(failed)).await);
                 self.take_deliveries();
                 self.deliveries = deliveries;
-                self.in_flight.retain(&[self.acknowledged.as_slice(), &self.locked].concat());
+                self.in_flight.retain(self.acknowledged.iter().chain(&self.locked));
                 drop(self.parked.take_all());
                 self.progress.clear();
                 self.read_again_at = None;

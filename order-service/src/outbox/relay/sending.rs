@@ -81,7 +81,8 @@ impl Relay {
                 continue;
             }
             if self.may_be_taken_on(&row, busy, &mut lanes, now) {
-                self.in_flight.start(row.seq, &row.message.key, row.message.payload.len());
+                let message = &row.message;
+                self.in_flight.start(row.seq, &message.key, message.event_id, message.payload.len());
                 self.parked.park(row);
                 admitted += 1;
             } else {

@@ -100,7 +100,9 @@ impl Ledger {
             Fault::Platform(failure) => match failure.kind() {
                 FailureKind::Throttled { retry_after } => retry_after.unwrap_or_default(),
                 FailureKind::Unavailable | FailureKind::Misconfigured => Duration::ZERO,
-                FailureKind::Rejected => panic!("{position:?} was rejected and is tried again"),
+                FailureKind::Rejected | FailureKind::Unfit => {
+                    panic!("{position:?} was rejected and is tried again")
+                }
             },
             Fault::Undecodable(_) => panic!("{position:?} cannot be understood and is tried again"),
         };

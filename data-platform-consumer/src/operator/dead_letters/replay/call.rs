@@ -78,9 +78,10 @@ impl Calls {
                     {
                         Ending::Halted(format!("{failure}; run it again in {patience:?}"))
                     }
-                    FailureKind::Unavailable | FailureKind::Throttled { .. } | FailureKind::Rejected => {
-                        Ending::Failed(failure.to_string())
-                    }
+                    FailureKind::Unavailable
+                    | FailureKind::Throttled { .. }
+                    | FailureKind::Rejected
+                    | FailureKind::Unfit => Ending::Failed(failure.to_string()),
                 };
             };
             tokio::select! {
@@ -95,7 +96,7 @@ impl Calls {
         let Attempts { at_most, retry } = self.attempts;
         let wait = retry.wait(failures, id.partition, id.offset);
         match failure.kind() {
-            FailureKind::Rejected | FailureKind::Misconfigured => None,
+            FailureKind::Rejected | FailureKind::Unfit | FailureKind::Misconfigured => None,
             FailureKind::Unavailable | FailureKind::Throttled { .. } if failures >= at_most => None,
             FailureKind::Unavailable => Some(wait),
             FailureKind::Throttled { retry_after } => {

@@ -1,0 +1,1 @@
+ALTER TABLE relay_lease DROP COLUMN ttl;

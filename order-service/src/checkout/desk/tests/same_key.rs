@@ -1,0 +1,94 @@
+//! Requests under one key that are at the desk at the same time.
+
+use super::*;
+
+#[tokio::test]
+async fn a_repeat_joins_the_one_that_waits_or_runs() {
+    let mut counted = open(100, 100, 100, PATIENCE);
+    let (first, batch) = counted.busy().await;
+    let joins_running = counted.place(order(1000, "first", &[1])).await;
+    let waits = counted.place(order(1, "k", &[1])).await;
+    let joins_waiting = counted.place(order(1, "k", &[1])).await;
+    // The repeat still waits when the first to ask has gone.
+    waits.abort();
+    batch.buy();
+    assert_eq!(first.await.unwrap(), joins_running.await.unwrap());
+    let next = counted.begun().await;
+    assert_eq!(next.users(), [1]);
+    next.buy();
+    assert_eq!(joins_waiting.await.unwrap().unwrap().user_id, UserId(1));
+}
+
+/// What becomes of it is the database's to say: the one before it may be refused, or be the one that came too late.
+#[tokio::test]
+async fn another_request_under_a_key_that_waits_or_runs_is_a_batch_later() {
+    let mut counted = open(100, 100, 100, PATIENCE);
+    let (first, batch) = counted.busy().await;
+    let rival = counted.place(order(1000, "first", &[2])).await;
+    let repeats_rival = counted.place(order(1000, "first", &[2])).await;
+    let third = counted.place(order(1000, "first", &[3])).await;
+    let other = counted.place(order(1, "k", &[1])).await;
+    batch.refuse(CheckoutError::KeyReused);
+    assert_eq!(first.await.unwrap(), Err(CheckoutError::KeyReused));
+    let next = counted.begun().await;
+    assert_eq!(next.products(), [1, 2], "the third waits for the second");
+    next.buy();
+    for answer in [rival, repeats_rival, other] {
+        answer.await.unwrap().unwrap();
+    }
+    let next = counted.begun().await;
+    assert_eq!(next.products(), [3]);
+    next.refuse(CheckoutError::KeyReused);
+    assert_eq!(third.await.unwrap(), Err(CheckoutError::KeyReused));
+}
+
+#[tokio::test]
+async fn a_rival_that_gave_up_is_not_bought_for_and_one_takes_the_place_of_an_order_that_gave_up() {
+    let mut counted = open(100, 100, 100, PATIENCE);
+    let (first, batch) = counted.busy().await;
+    let rival = counted.place(order(1000, "first", &[2])).await;
+    let gone = counted.place(order(1, "k", &[1])).await;
+    let in_its_place = counted.place(order(1, "k", &[3])).await;
+    for hangs_up in [rival, gone] {
+        hangs_up.abort();
+        assert!(hangs_up.await.unwrap_err().is_cancelled());
+    }
+    batch.buy();
+    let next = counted.begun().await;
+    assert_eq!(next.products(), [3]);
+    next.buy();
+    for answer in [first, in_its_place] {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rival_that_ran_out_of_time_is_told_that_nothing_was_done() {
+    let mut counted = open(100, 100, 100, Duration::from_millis(20));
+    let (_first, batch) = counted.busy().await;
+    let rival = counted.place(order(1000, "first", &[2])).await;
+    let error = rival.await.unwrap().unwrap_err();
+    assert!(matches!(error, CheckoutError::Unavailable(_)), "{error:?}");
+    batch.buy();
+    let later = counted.place(order(1, "k", &[3])).await;
+    assert_eq!(counted.begun().await.products(), [3]);
+    drop(later);
+}
+
+#[tokio::test]
+async fn no_more_rivals_wait_than_orders_may() {
+    let mut counted = open(2, 100, 100, PATIENCE);
+    let (_first, batch) = counted.busy().await;
+    let waits = [2, 3].map(|product| order(1000, "first", &[product]));
+    let mut answers = Vec::new();
+    for order in waits {
+        answers.push(counted.place(order).await);
+    }
+    let refused = counted.desk.place(order(1000, "first", &[4])).await;
+    assert_eq!(refused, Err(CheckoutError::Overloaded));
+    batch.buy();
+    for answer in answers {
+        counted.begun().await.buy();
+        answer.await.unwrap().unwrap();
+    }
+}
