@@ -55,6 +55,7 @@ fn postgres_type(sql_type: &str) -> String {
         "Integer" => "int4",
         "Text" => "text",
         "Timestamptz" => "timestamptz",
+        "Interval" => "interval",
         "Binary" => "bytea",
         "Uuid" => "uuid",
         "Jsonb" => "jsonb",
