@@ -37,6 +37,8 @@ pub(crate) struct Group {
     pub(crate) assignments: Assignments<Arc<Record>>,
     pub(crate) health: Health,
     pub(crate) client_is_broken: bool,
+    /// When the client last said that it is taking no partitions back.
+    unassigns_nothing_at: Option<Instant>,
     in_flight_limit: usize,
     last_report: Option<Instant>,
     /// Calls that had ended when records were read last.
@@ -83,6 +85,7 @@ impl Group {
             config: client::config(&kafka, delivery),
             assignments: Assignments::new(rules),
             client_is_broken: false,
+            unassigns_nothing_at: None,
             in_flight_limit: delivery.in_flight_limit,
             last_report: None,
             ended_before: 0,
@@ -273,6 +276,15 @@ impl Group {
         }
     }
 
+    /// Its statistics came at this time; whether it still stops fetching what was taken back.
+    pub(crate) fn client_said(&mut self, unassigns: bool, now: Instant) {
+        self.unassigns_nothing_at = (!unassigns).then_some(now);
+    }
+
+    pub(crate) fn has_unassigned_since(&self, since: Instant) -> bool {
+        self.unassigns_nothing_at.is_some_and(|said_at| said_at > since)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop_by.is_some()
     }
@@ -312,6 +324,7 @@ impl Group {
             self.health.partition_gone(partition);
         }
         self.client_is_broken = false;
+        self.unassigns_nothing_at = None;
         self.client_knew_the_topic = false;
         self.paused.clear();
         self.overseer.forget_ends();

@@ -204,18 +204,27 @@ impl Member {
     /// (`rd_kafka_cgrp_terminated: assert: !rd_kafka_assignment_in_progress`). Unsubscribing waits for the rebalance; as
     /// it is put off until the member joins anew, it is asked for again until it is done. A rebalance that waits for other
     /// members is not waited for to its end: then callbacks were served a moment ago, and the window is as short as that.
+    ///
+    /// And not before the client has stopped fetching all of them: one that is closed in the middle of that never tells the
+    /// coordinator that it leaves, and is taken for a member until its session is over
+    /// (`rd_kafka_cgrp_incr_unassign_done`: a full unassign, and no leave). Its statistics say when that is done.
     fn close(self) {
         let deadline = Instant::now() + LONGEST_REVOCATION;
+        let mut handed_back_at = None;
         loop {
             self.consumer.unsubscribe();
             let drained = self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
             if drained && group.assignments.partitions().is_empty() {
-                break;
+                let since = *handed_back_at.get_or_insert_with(Instant::now);
+                if group.has_unassigned_since(since) {
+                    break;
+                }
             }
             if Instant::now() >= deadline {
                 tracing::warn!(
-                    "the Kafka client does not take its partitions back, and is closed all the same"
+                    "the Kafka client does not take its partitions back, and is closed all the same; the others may get them \
+                     only when its session is over"
                 );
                 break;
             }

@@ -38,6 +38,18 @@ pub(crate) async fn share(scene: Scene) {
     assert!(one.success() && other.success(), "SIGTERM ends them with 0: {one}, {other}");
 }
 
+/// Whoever takes over would else wait for the end of a session. How far the client is with its partitions when it is closed is
+/// a matter of chance, so it is done some times.
+pub(crate) async fn one_stops_and_is_no_member(scene: Scene) {
+    for round in 0..8 {
+        let consumer = scene.consumer("consumer", &[]);
+        consumer.heard.says("owning 6 partitions").await;
+        assert!(consumer.process.stop().await.success());
+        let (status, said) = scene.positions_command(&["show"]).await;
+        assert!(status.success() && said.contains("no members now"), "round {round}: {said}");
+    }
+}
+
 /// The platform takes so long that the killed consumer has finished nothing: all of its share is the other's now.
 pub(crate) async fn one_is_killed(scene: Scene) {
     let service = scene.order_service(&[]).await;
