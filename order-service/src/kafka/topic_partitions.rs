@@ -20,6 +20,11 @@ impl TopicPartitions {
         self.number.store(u32::try_from(number).unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// How many there are; 1 as long as nobody knows.
+    pub fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed).max(1)
+    }
+
     /// Where this key lands. As long as nobody knows, all keys are taken to share one partition.
     pub fn of_key(&self, key: &str) -> u32 {
         partition_of(key.as_bytes(), self.number.load(Ordering::Relaxed))

@@ -60,6 +60,7 @@ enum Stage {
 struct Event {
     key: Arc<str>,
     event_id: Uuid,
+    partition: u32,
     bytes: usize,
     stage: Stage,
 }
@@ -75,6 +76,7 @@ pub struct InFlight {
     handed: VecDeque<(Instant, i64)>,
     awaited: usize,
     awaited_bytes: usize,
+    awaited_of: HashMap<u32, Bound>,
 }
 
 impl InFlight {
@@ -87,6 +89,7 @@ impl InFlight {
             handed: VecDeque::new(),
             awaited: 0,
             awaited_bytes: 0,
+            awaited_of: HashMap::new(),
         }
     }
 
@@ -101,13 +104,16 @@ impl InFlight {
         }
     }
 
-    /// The row is taken on.
-    pub fn start(&mut self, seq: i64, key: &str, event_id: Uuid, bytes: usize) {
+    /// The row is taken on; its key lands in this partition.
+    pub fn start(&mut self, seq: i64, key: &str, event_id: Uuid, partition: u32, bytes: usize) {
+        let of_partition = self.awaited_of.entry(partition).or_insert(Bound { events: 0, bytes: 0 });
+        of_partition.events += 1;
+        of_partition.bytes += bytes;
         self.awaited += 1;
         self.awaited_bytes += bytes;
         let key: Arc<str> = Arc::from(key);
         self.keys.insert(key.clone());
-        self.events.insert(seq, Event { key, event_id, bytes, stage: Stage::Started });
+        self.events.insert(seq, Event { key, event_id, partition, bytes, stage: Stage::Started });
     }
 
     /// The producer has it.
@@ -131,6 +137,10 @@ impl InFlight {
             event.stage = Stage::Acknowledged;
             self.awaited -= 1;
             self.awaited_bytes -= event.bytes;
+            if let Some(awaited) = self.awaited_of.get_mut(&event.partition) {
+                awaited.events -= 1;
+                awaited.bytes -= event.bytes;
+            }
         }
         while let Some(front) = self.handed.front()
             && !is_on_its_way(&self.events, *front)
@@ -163,16 +173,32 @@ impl InFlight {
         self.events.get(&seq).map(|event| &*event.key)
     }
 
-    /// The rows that the producer has and whose acknowledgement is awaited, each with its key.
-    pub fn on_their_way(&self) -> impl Iterator<Item = (i64, &str)> {
-        let handed = self.events.iter().filter(|(_, event)| matches!(event.stage, Stage::Handed(_)));
-        handed.map(|(seq, event)| (*seq, &*event.key))
+    /// The partition of a row in flight.
+    pub fn partition_of(&self, seq: i64) -> Option<u32> {
+        self.events.get(&seq).map(|event| event.partition)
     }
 
-    /// The keys of those that the producer has since before `time`.
-    pub fn handed_before(&self, time: Instant) -> impl Iterator<Item = &str> {
+    /// The rows that the producer has and whose acknowledgement is awaited, each with its partition.
+    pub fn on_their_way(&self) -> impl Iterator<Item = (i64, u32)> {
+        let handed = self.events.iter().filter(|(_, event)| matches!(event.stage, Stage::Handed(_)));
+        handed.map(|(seq, event)| (*seq, event.partition))
+    }
+
+    /// The partitions of those that the producer has since before `time`, in the order in which it got them.
+    pub fn handed_before(&self, time: Instant) -> impl Iterator<Item = u32> {
         let handed = self.handed.iter().take_while(move |(at, _)| *at < time);
-        handed.filter(|entry| is_on_its_way(&self.events, **entry)).filter_map(|(_, seq)| self.key_of(*seq))
+        handed
+            .filter(|entry| is_on_its_way(&self.events, **entry))
+            .filter_map(|(_, seq)| self.partition_of(*seq))
+    }
+
+    /// How many times its share of what may wait for an acknowledgement is of this partition, rounded down. Shares are for one more
+    /// than there are `partitions`, so that some is left when all of the others hang.
+    pub fn shares_of(&self, partition: u32, partitions: u32) -> usize {
+        let Some(awaited) = self.awaited_of.get(&partition) else { return 0 };
+        let shares = usize::try_from(partitions).unwrap_or(usize::MAX).saturating_add(1);
+        let taken = |of: usize, bound: usize| of.saturating_mul(shares) / bound.max(1);
+        taken(awaited.events, self.bound.events).max(taken(awaited.bytes, self.bound.bytes))
     }
 
     /// How many wait for their acknowledgement.
@@ -223,11 +249,12 @@ mod tests {
     use std::time::Duration;
 
     const EVENT: Uuid = Uuid::nil();
+    const PARTITION: u32 = 0;
 
     #[test]
     fn a_key_waits_until_the_row_of_its_earlier_event_is_gone_and_others_do_not() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
-        in_flight.start(1, "a", EVENT, 10);
+        in_flight.start(1, "a", EVENT, PARTITION, 10);
         assert_eq!(in_flight.admit("a", 10), Admission::KeyBusy);
         assert_eq!(in_flight.admit("b", 10), Admission::Granted);
         in_flight.acknowledged(1);
@@ -240,7 +267,7 @@ mod tests {
     fn an_event_larger_than_the_bound_travels_alone() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 100 });
         assert_eq!(in_flight.admit("a", 500), Admission::Granted);
-        in_flight.start(1, "a", EVENT, 500);
+        in_flight.start(1, "a", EVENT, PARTITION, 500);
         assert_eq!(in_flight.admit("b", 1), Admission::Full);
         in_flight.acknowledged(1);
         assert_eq!(in_flight.admit("b", 1), Admission::Granted);
@@ -251,37 +278,55 @@ mod tests {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
-        for (seq, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
-            in_flight.start(seq, key, EVENT, 1);
+        for (seq, key, partition) in [(1, "a", 10), (2, "b", 20), (3, "c", 30), (4, "d", 40)] {
+            in_flight.start(seq, key, EVENT, partition, 1);
         }
         in_flight.handed(2, at(10));
         in_flight.handed(1, at(20));
         in_flight.handed(4, at(30));
-        let overdue = |in_flight: &InFlight, millis| {
-            in_flight.handed_before(at(millis)).map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(overdue(&in_flight, 10), Vec::<String>::new());
-        assert_eq!(overdue(&in_flight, 30), ["b", "a"]);
+        let overdue = |in_flight: &InFlight, millis| in_flight.handed_before(at(millis)).collect::<Vec<_>>();
+        assert_eq!(overdue(&in_flight, 10), Vec::<u32>::new());
+        assert_eq!(overdue(&in_flight, 30), [20, 10]);
         in_flight.acknowledged(1);
-        assert_eq!(overdue(&in_flight, 31), ["b", "d"]);
+        assert_eq!(overdue(&in_flight, 31), [20, 40]);
         in_flight.finish(2);
-        assert_eq!(overdue(&in_flight, 31), ["d"]);
-        assert_eq!(in_flight.on_their_way().collect::<Vec<_>>(), [(4, "d")]);
+        assert_eq!(overdue(&in_flight, 31), [40]);
+        assert_eq!(in_flight.on_their_way().collect::<Vec<_>>(), [(4, 40)]);
+    }
+
+    #[test]
+    fn a_partitions_shares_are_counted_by_events_and_by_bytes() {
+        let mut in_flight = InFlight::new(Bound { events: 9, bytes: 900 });
+        for (seq, key, partition) in [(1, "a", 0), (2, "b", 1), (3, "c", 0), (4, "d", 0)] {
+            assert_eq!(in_flight.shares_of(0, 2), 0);
+            in_flight.start(seq, key, EVENT, partition, 1);
+        }
+        assert_eq!(
+            (in_flight.shares_of(0, 2), in_flight.shares_of(1, 2), in_flight.shares_of(2, 2)),
+            (1, 0, 0)
+        );
+        in_flight.acknowledged(1);
+        assert_eq!(in_flight.shares_of(0, 2), 0);
+        in_flight.finish(1);
+        in_flight.start(5, "large", EVENT, 0, 600);
+        assert_eq!(in_flight.shares_of(0, 2), 2);
+        in_flight.finish(5);
+        assert_eq!(in_flight.shares_of(0, 2), 0);
     }
 
     #[test]
     fn one_that_is_never_acknowledged_costs_no_memory_for_those_behind_it() {
         let mut in_flight = InFlight::new(Bound { events: 10, bytes: 1000 });
         let now = Instant::now();
-        in_flight.start(0, "stuck", EVENT, 1);
+        in_flight.start(0, "stuck", EVENT, PARTITION, 1);
         in_flight.handed(0, now);
         for seq in 1..10_000 {
-            in_flight.start(seq, "moving", EVENT, 1);
+            in_flight.start(seq, "moving", EVENT, PARTITION, 1);
             in_flight.handed(seq, now);
             in_flight.finish(seq);
         }
         assert!(in_flight.handed.len() <= FEW + 4, "{}", in_flight.handed.len());
-        assert_eq!(in_flight.handed_before(now + Duration::from_secs(1)).collect::<Vec<_>>(), ["stuck"]);
+        assert_eq!(in_flight.handed_before(now + Duration::from_secs(1)).collect::<Vec<_>>(), [PARTITION]);
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -318,7 +363,7 @@ mod tests {
                         let key = key.to_string();
                         if in_flight.admit(&key, bytes) == Admission::Granted {
                             prop_assert!(model.values().all(|(other, ..)| *other != key));
-                            in_flight.start(seq, &key, EVENT, bytes);
+                            in_flight.start(seq, &key, EVENT, PARTITION, bytes);
                             model.insert(seq, (key, bytes, false, false));
                         }
                     }

@@ -108,6 +108,9 @@ pub struct Relay {
     parked: ParkedRows,
     /// Set by a read that found only rows to park, until something is acknowledged.
     read_again_at: Option<Instant>,
+    /// When the last read began at the floor, and whether anything was handed over since.
+    pass_began: Option<Instant>,
+    pass_was_useful: bool,
     /// Refused when they were handed over, since the last read went off: it does not know of them.
     refused_meanwhile: Vec<(i64, String)>,
     /// When an event of a partition was last acknowledged.
@@ -159,6 +162,8 @@ impl Relay {
             in_flight,
             parked: ParkedRows::default(),
             read_again_at: None,
+            pass_began: None,
+            pass_was_useful: false,
             refused_meanwhile: Vec::new(),
             progress: HashMap::new(),
             failed: FailedRows::default(),
@@ -234,14 +239,17 @@ impl Relay {
         Ok(())
     }
 
-    /// Until something may have changed: a commit here, an acknowledgement, a commit elsewhere. While rows are parked a
-    /// commit is no reason to read them again.
+    /// Until something may have changed: a commit here, an acknowledgement, a commit elsewhere. While rows are parked, or reads are
+    /// futile, a commit is no reason to read at once.
     async fn rest(&mut self, stop: &CancellationToken) {
-        let poll_at = Instant::now() + self.settings.poll_interval;
+        let now = Instant::now();
+        let poll_at = now + self.settings.poll_interval;
         let until = self.lease.renew_at().map_or(poll_at, |renew_at| poll_at.min(renew_at));
+        let read_again_at = self.read_again_at.filter(|at| *at > now);
+        let until = read_again_at.map_or(until, |at| until.min(at));
         tokio::select! {
             () = sleep_until(until.into()) => {}
-            () = self.wake_up.woken(), if self.parked.is_empty() => {}
+            () = self.wake_up.woken(), if self.parked.is_empty() && read_again_at.is_none() => {}
             Some(delivery) = self.deliveries.recv() => self.take(delivery),
             () = stop.cancelled() => {}
         }

@@ -19,6 +19,10 @@
 //! them ([`ScanFloor::has_taken_all_up_to`]): in a second as many rows are published as it would else wade through. What commits
 //! late below that is found by the third step, or at the end of the backlog; then reads begin at the floor again.
 //!
+//! Rows that cannot be taken on, as their partition hangs, are passed over in the same way, or nobody would get behind them.
+//! Which partitions, and which keys of other rows that were not taken on, is remembered for as long as reads do not begin at the
+//! floor ([`ScanFloor::passes_over`]): a later row of those must not overtake.
+//!
 //! Rows in flight are remembered elsewhere, so they do not hold the floor; one that must be read again pulls it down
 //! ([`ScanFloor::is_below`]). It starts at 0 with each connection, and falls back to 0 when the sequence has gone back (a
 //! restore) or when rows with an old seq came back.
@@ -27,7 +31,7 @@
 //!
 //! Pure data: no clock, no connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Transactions that have the outbox open for writing, by their virtual ids. Those of prepared ones are theirs as well.
 pub type Writers = BTreeSet<String>;
@@ -36,9 +40,25 @@ pub type Writers = BTreeSet<String>;
 #[derive(Clone, Debug, Default)]
 pub struct ScanFloor {
     floor: i64,
-    /// Between the floor and this seq nothing was left by the last read.
-    taken: Option<i64>,
+    pass: Option<Pass>,
     proposal: Option<Proposal>,
+}
+
+/// Reads that go on behind each other, and not from the floor.
+#[derive(Clone, Debug, Default)]
+struct Pass {
+    /// Between the floor and this seq nothing was left but what is passed over.
+    up_to: i64,
+    over: PassedOver,
+}
+
+/// Rows that were read and not taken on.
+#[derive(Clone, Debug, Default)]
+pub struct PassedOver {
+    /// All rows of these.
+    pub partitions: HashSet<u32>,
+    /// All rows of these keys, too.
+    pub keys: HashSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,22 +75,42 @@ impl ScanFloor {
 
     /// Above which seq the next read begins.
     pub fn read_above(&self) -> i64 {
-        self.taken.map_or(self.floor, |taken| taken.max(self.floor))
+        self.pass.as_ref().map_or(self.floor, |pass| pass.up_to.max(self.floor))
     }
 
     /// Whether the next read begins at the floor itself, and so misses nothing.
     pub fn reads_all(&self) -> bool {
-        self.taken.is_none()
+        self.pass.is_none()
     }
 
-    /// The last read came back full, and all of its rows could be taken on; this is the highest.
-    pub fn has_taken_all_up_to(&mut self, seq: i64) {
-        self.taken = Some(seq);
+    /// The last read came back full, and all of its rows could be taken on, but for those that are passed over; this is the
+    /// highest.
+    pub fn has_taken_all_up_to(&mut self, seq: i64, over: PassedOver) {
+        let pass = self.pass.get_or_insert_default();
+        pass.up_to = seq;
+        pass.over.partitions.extend(over.partitions);
+        pass.over.keys.extend(over.keys);
+    }
+
+    /// Whether an earlier row was passed over that this one must not overtake.
+    pub fn passes_over(&self, partition: u32, key: &str) -> bool {
+        let over = self.pass.as_ref().map(|pass| &pass.over);
+        over.is_some_and(|over| over.partitions.contains(&partition) || over.keys.contains(key))
+    }
+
+    /// The partitions whose rows are passed over.
+    pub fn partitions_passed_over(&self) -> impl Iterator<Item = u32> {
+        self.pass.iter().flat_map(|pass| pass.over.partitions.iter().copied())
+    }
+
+    /// How many keys are remembered.
+    pub fn keys_passed_over(&self) -> usize {
+        self.pass.as_ref().map_or(0, |pass| pass.over.keys.len())
     }
 
     /// The next read begins at the floor.
     pub fn read_all_again(&mut self) {
-        self.taken = None;
+        self.pass = None;
     }
 
     /// Whether the next step is [`Self::propose`].
@@ -93,7 +133,10 @@ impl ScanFloor {
 
     /// `lowest`: the lowest pending row above the floor that is not in flight, read after [`Self::is_settled`].
     pub fn move_up(&mut self, lowest: Option<i64>) {
-        self.taken = self.taken.filter(|taken| lowest.is_none_or(|lowest| lowest > *taken));
+        // Where rows are passed over there is always one that is lower.
+        let goes_on =
+            |pass: &Pass| !pass.over.partitions.is_empty() || lowest.is_none_or(|lowest| lowest > pass.up_to);
+        self.pass = self.pass.take().filter(goes_on);
         if let Some(Proposal { reached, .. }) = self.proposal.take() {
             let free = lowest.map_or(reached, |lowest| reached.min(lowest - 1));
             self.floor = self.floor.max(free);
@@ -103,7 +146,7 @@ impl ScanFloor {
     /// The row of this seq must be found by the next read.
     pub fn is_below(&mut self, seq: i64) {
         self.floor = self.floor.min(seq - 1);
-        self.taken = None;
+        self.pass = None;
     }
 
     /// Anything may be anywhere.
@@ -172,15 +215,37 @@ mod tests {
             |floor: &mut ScanFloor| floor.move_up(Some(20)),
             ScanFloor::read_all_again,
         ] {
-            floor.has_taken_all_up_to(20);
+            floor.has_taken_all_up_to(20, PassedOver::default());
             assert_eq!((floor.read_above(), floor.reads_all()), (20, false));
             leave(&mut floor);
             assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
         }
-        floor.has_taken_all_up_to(20);
+        floor.has_taken_all_up_to(20, PassedOver::default());
         floor.propose(30, Writers::new());
         floor.move_up(Some(21));
         assert_eq!((floor.get(), floor.read_above(), floor.reads_all()), (20, 20, false));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_remembered_until_reads_begin_at_the_floor_again() {
+        let over = |partitions: &[u32], keys: &[&str]| PassedOver {
+            partitions: partitions.iter().copied().collect(),
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        };
+        let mut floor = ScanFloor::default();
+        floor.has_taken_all_up_to(20, over(&[1], &["a"]));
+        floor.has_taken_all_up_to(30, over(&[], &["b"]));
+        assert!(floor.passes_over(1, "z") && floor.passes_over(2, "a") && floor.passes_over(2, "b"));
+        assert!(!floor.passes_over(2, "z"));
+        assert_eq!(
+            (floor.partitions_passed_over().collect::<Vec<_>>(), floor.keys_passed_over()),
+            (vec![1], 2)
+        );
+        floor.propose(40, Writers::new());
+        floor.move_up(Some(5));
+        assert_eq!((floor.get(), floor.read_above()), (4, 30), "the row that is left is one of those");
+        floor.read_all_again();
+        assert!(!floor.passes_over(1, "a") && floor.read_above() == 4);
     }
 
     #[derive(Clone, Debug)]

@@ -67,9 +67,9 @@ async fn a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig:
 async fn a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it(rig: Arc<Rig>) {
     for is_locked in [false, true] {
         let (shop, broker) = (rig.shop().await, broker());
-        each_broker(&broker, |cluster, id| {
-            cluster.broker_round_trip_time(id, Duration::from_secs(1)).unwrap()
-        });
+        let hang =
+            |time| each_broker(&broker, |cluster, id| cluster.broker_round_trip_time(id, time).unwrap());
+        hang(Duration::from_secs(1));
         commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
         let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
         while relay.metrics.in_flight() == 0 {
@@ -79,6 +79,7 @@ async fn a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it(rig: Ar
             "UPDATE outbox SET event_id = gen_random_uuid(), key = 'l', payload = '2' WHERE payload = '1'",
         )
         .await;
+        hang(Duration::ZERO);
         let other = shop.session().await;
         if is_locked {
             other.batch_execute("BEGIN; SELECT FROM outbox FOR UPDATE").await.unwrap();

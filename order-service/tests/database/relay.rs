@@ -24,6 +24,7 @@ cases!(
     a_broker_that_is_away_loses_nothing_and_keeps_the_order,
     a_row_that_does_not_fit_in_is_not_overtaken_by_its_key,
     a_leaderless_partition_holds_up_only_its_own_keys,
+    a_leaderless_partition_with_a_backlog_holds_up_only_its_own_keys,
     what_is_committed_while_the_brokers_hang_arrives_once_and_in_order,
     a_relay_that_loses_its_session_goes_on,
     what_is_sent_when_it_stops_is_acknowledged_and_deleted,
@@ -145,6 +146,34 @@ async fn a_leaderless_partition_holds_up_only_its_own_keys(rig: Arc<Rig>) {
     let records = records_until(&broker, |records| distinct(records) == 60);
     assert_in_order(&records);
     until_outbox_has(&shop, 0).await;
+    relay.stop().await;
+}
+
+/// However many of its rows there are, wherever they stand, and although few may be in flight. The relay reads past them.
+async fn a_leaderless_partition_with_a_backlog_holds_up_only_its_own_keys(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    broker.cluster().partition_leader(TOPIC, 0, None).unwrap();
+    let partition = |key: &str| partition_of(key.as_bytes(), PARTITIONS as u32);
+    let keys: Vec<String> = (0..600).map(|n| format!("key {n}")).collect();
+    let (stuck, free): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| partition(key) == 0);
+    // First many that hang, then those that can go, each key twice.
+    let rows = stuck.iter().chain(&free).chain(&stuck).chain(&free).enumerate();
+    let rows: Vec<OutboxMessage> = rows.map(|(n, key)| message(key, n)).collect();
+    let (total, flows) = (rows.len(), 2 * free.len());
+    commit(&shop, rows, WakeUp::default()).await;
+    let few = [("RELAY__MAX_IN_FLIGHT", "40"), ("RELAY__BATCH_ROWS", "50")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &few), WakeUp::default());
+    let records = records_until(&broker, |records| distinct(records) == flows);
+    assert!(records.iter().all(|record| record.partition() != 0));
+    // And what is committed meanwhile.
+    let key = free[0];
+    commit(&shop, vec![message(key, total)], WakeUp::default()).await;
+    records_until(&broker, |records| distinct(records) == flows + 1);
+
+    broker.cluster().partition_leader(TOPIC, 0, Some(1)).unwrap();
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| distinct(records) == total + 1);
+    assert_in_order(&records);
     relay.stop().await;
 }
 

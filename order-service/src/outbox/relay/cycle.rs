@@ -5,6 +5,7 @@
 
 use super::Relay;
 use super::deliveries::Awaited;
+use super::sending::Taken;
 use crate::outbox::message::PendingMessage;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant};
 /// is the buyers'.
 const SHARE_OF_FUTILE_READS: u32 = 10;
 const LONGEST_FUTILE_WAIT: Duration = Duration::from_secs(1);
+/// For so long at most, rows are passed over before reads begin at the floor again: what commits late waits for that.
+const LONGEST_PASS: Duration = Duration::from_secs(5);
+/// So many keys are remembered meanwhile.
+const MOST_KEYS_PASSED_OVER: usize = 10_000;
 /// What a read takes while a partition has a straggler: one part in so many of what it else may.
 const SHARE_BESIDE_STRAGGLERS: i64 = 10;
 /// A read of so many rows is no burden.
@@ -32,9 +37,11 @@ impl Relay {
         self.take_deliveries();
         let began = Instant::now();
         let busy = self.busy_partitions(began);
+        self.give_up_parked_of(&busy);
         if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
             return self.cycle_without_read(session, &busy).await;
         }
+        self.begin_at_floor_if_due(&busy, began);
         let limit = self.read_limit(&busy);
         let reads_all = self.floor.reads_all();
         let (deleted, pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
@@ -42,27 +49,26 @@ impl Relay {
         let lanes = self.lanes(&sent);
         let is_full = limit.is_reached_by(&pending);
         let [lowest, highest] = [pending.first(), pending.last()].map(|row| row.map(|row| row.seq));
-        let read = pending.len();
-        let admitted = self.admit_all(pending, &busy, lanes, reads_all && !is_full);
+        let taken = self.admit_all(pending, &busy, lanes, reads_all && !is_full);
+        let goes_on = is_full && (taken.is_all() || self.may_pass_over(&taken, &busy));
         match highest {
-            Some(highest) if is_full && admitted == read => self.floor.has_taken_all_up_to(highest),
+            Some(highest) if goes_on => self.floor.has_taken_all_up_to(highest, taken.passed_over),
+            // The same read once more, when there is room: getting here again, past all that hangs, would take some.
+            Some(_) if is_full && taken.was_full && self.floor.partitions_passed_over().next().is_some() => {}
             _ => self.floor.read_all_again(),
         }
         // Read on without waiting for acknowledgements, as long as most of what a full read has brought can be taken on.
-        if is_full && admitted * 2 >= read && busy.is_empty() && !self.suspects() {
-            self.pace.has_read(lowest, admitted, began);
+        if is_full && taken.rows * 2 >= taken.of && busy.is_empty() && !self.suspects() {
+            self.pace.has_read(lowest, taken.rows, began);
             self.read_on(session, &busy).await?;
             return Ok(false);
         }
         self.pace.waits_for_nothing();
-        let handed = self.send_parked(&busy);
-        let was_futile = admitted > 0 && handed.is_empty();
-        let futile_for = (began.elapsed() * SHARE_OF_FUTILE_READS).min(LONGEST_FUTILE_WAIT);
-        self.read_again_at = was_futile.then(|| Instant::now() + futile_for);
-        sent.extend(handed);
+        sent.extend(self.send_parked(&busy));
+        self.rest_behind_futile_reads(began, goes_on, taken.rows + taken.of_partitions > 0, !sent.is_empty());
         self.report_fullness();
         if deleted == 0 && sent.is_empty() {
-            return Ok(reads_all);
+            return Ok(reads_all && !goes_on);
         }
         self.await_until(session, Awaited::These(sent)).await?;
         self.report_fullness();
@@ -126,10 +132,50 @@ impl Relay {
         Ok((deleted, pending, sent))
     }
 
-    /// Little while somebody hangs: most of it may be for him. Not much more than can be taken on; but some more, as the
-    /// first ones may be of keys that wait.
+    /// Rows may be passed over for as long as all of their partitions hang.
+    fn begin_at_floor_if_due(&mut self, busy: &HashSet<u32>, now: Instant) {
+        let moves = |partition: u32| !self.is_held_back(partition, busy, now);
+        let is_over = self.pass_began.is_some_and(|began| now.duration_since(began) > LONGEST_PASS);
+        if is_over || self.floor.partitions_passed_over().any(moves) {
+            self.floor.read_all_again();
+        }
+        if self.floor.reads_all() {
+            (self.pass_began, self.pass_was_useful) = (Some(now), false);
+        }
+    }
+
+    /// Whether reads may go on behind rows that were not taken on: most of those are of partitions that hang, and there are
+    /// others.
+    fn may_pass_over(&self, taken: &Taken, busy: &HashSet<u32>) -> bool {
+        let now = Instant::now();
+        taken.of_partitions > 0
+            && taken.of_partitions * 2 >= taken.of - taken.rows
+            && !taken.was_full
+            && !self.suspects()
+            && self.floor.keys_passed_over() + taken.passed_over.keys.len() <= MOST_KEYS_PASSED_OVER
+            && (0..self.partitions.number()).any(|partition| !self.is_held_back(partition, busy, now))
+    }
+
+    /// A read that found rows and could hand over none was futile, and so were all reads of a pass if all of them were. While
+    /// something moves, a pass is not interrupted: the next read may find rows of that.
+    fn rest_behind_futile_reads(&mut self, began: Instant, goes_on: bool, found: bool, was_useful: bool) {
+        self.pass_was_useful |= was_useful;
+        let now = Instant::now();
+        let something_moves = self.progress.values().any(|last| now.duration_since(*last) < LONGEST_PASS);
+        let since = match self.pass_began {
+            _ if !found || was_useful => None,
+            _ if !something_moves => Some(began),
+            Some(pass_began) if !goes_on && !self.pass_was_useful => Some(pass_began),
+            _ => None,
+        };
+        self.read_again_at =
+            since.map(|since| now + (since.elapsed() * SHARE_OF_FUTILE_READS).min(LONGEST_FUTILE_WAIT));
+    }
+
+    /// Little while somebody hangs, as most of it may be for him, unless what is for him is passed over. Not much more than can be
+    /// taken on; but some more, as the first ones may be of keys that wait.
     fn read_limit(&self, busy: &HashSet<u32>) -> BatchLimit {
-        let share = if busy.is_empty() { 1 } else { SHARE_BESIDE_STRAGGLERS };
+        let share = if busy.is_empty() || !self.floor.reads_all() { 1 } else { SHARE_BESIDE_STRAGGLERS };
         let room = i64::try_from(self.in_flight.room()).unwrap_or(i64::MAX).max(FEW_ROWS);
         BatchLimit {
             rows: (self.pace.rows(self.settings.batch_rows) / share).min(room).max(1),
@@ -171,8 +217,13 @@ impl Relay {
         let acknowledged = std::mem::take(&mut self.acknowledged);
         let (mut locked, gone): (Vec<_>, Vec<_>) =
             acknowledged.into_iter().partition(|row| left.contains(&row.seq));
+        let all_were_deleted = deleted == gone.len();
         for row in &gone {
             self.in_flight.finish(row.seq);
+            if !all_were_deleted {
+                // It may be another event's by now, which was left out of all reads.
+                self.floor.is_below(row.seq);
+            }
         }
         self.locked.append(&mut locked);
         self.deleted_since_look += gone.len();

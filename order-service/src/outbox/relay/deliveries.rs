@@ -80,8 +80,8 @@ impl Relay {
     pub(super) fn take(&mut self, Delivery { seq, result }: Delivery) {
         match result {
             Ok(()) => {
-                if let Some(key) = self.in_flight.key_of(seq) {
-                    self.progress.insert(self.partitions.of_key(key), Instant::now());
+                if let Some(partition) = self.in_flight.partition_of(seq) {
+                    self.progress.insert(partition, Instant::now());
                 }
                 self.acknowledged.extend(self.in_flight.acknowledged(seq));
                 self.metrics.published.inc();

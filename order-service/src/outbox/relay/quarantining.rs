@@ -97,10 +97,9 @@ impl Relay {
             return Lanes::default();
         }
         let sent = self.in_flight.on_their_way().filter(|(seq, _)| sent.contains(seq));
-        let keys = sent.map(|(_, key)| key).chain(self.parked.keys());
-        let used = keys.map(|key| self.partitions.of_key(key)).collect();
-        let alone = self.held.alone.iter().filter_map(|seq| self.in_flight.key_of(*seq));
-        let closed = alone.map(|key| self.partitions.of_key(key)).collect();
+        let parked = self.parked.keys().map(|key| self.partitions.of_key(key));
+        let used = sent.map(|(_, partition)| partition).chain(parked).collect();
+        let closed = self.held.alone.iter().filter_map(|seq| self.in_flight.partition_of(*seq)).collect();
         Lanes { used, closed }
     }
 

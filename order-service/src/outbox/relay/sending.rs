@@ -9,30 +9,78 @@ use super::quarantining::Lanes;
 use crate::kafka::event_publisher::{SendError, refused_for_good};
 use crate::kafka::topic_partitions::TopicPartitions;
 use crate::outbox::message::PendingMessage;
+use crate::outbox::scan_floor::PassedOver;
 use std::collections::HashSet;
 use std::time::Instant;
 use tracing::debug;
+
+/// What became of the rows of a read.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// How many there were.
+    pub(super) of: usize,
+    /// How many were taken on.
+    pub(super) rows: usize,
+    /// How many were not, because of their partition.
+    pub(super) of_partitions: usize,
+    /// What the others must not overtake.
+    pub(super) passed_over: PassedOver,
+    /// Whether as much as is allowed waits for its acknowledgement.
+    pub(super) was_full: bool,
+}
+
+impl Taken {
+    pub(super) fn is_all(&self) -> bool {
+        self.rows == self.of
+    }
+}
 
 impl Relay {
     /// Those with an event whose acknowledgement is overdue, and no other acknowledgement for as long: a Kafka that is slow
     /// with much is no Kafka that hangs. While rows are suspected, those with any event on its way.
     pub(super) fn busy_partitions(&self, now: Instant) -> HashSet<u32> {
-        let of = |key: &str| self.partitions.of_key(key);
         if self.suspects() {
-            return self.in_flight.on_their_way().map(|(_, key)| of(key)).collect();
+            return self.in_flight.on_their_way().map(|(_, partition)| partition).collect();
         }
         let Some(overdue) = now.checked_sub(self.settings.straggler_after) else { return HashSet::new() };
         let hangs = |partition: &u32| self.progress.get(partition).is_none_or(|last| *last < overdue);
-        self.in_flight.handed_before(overdue).map(of).filter(hangs).collect()
+        self.in_flight.handed_before(overdue).filter(hangs).collect()
+    }
+
+    /// Nothing more is taken on for a partition that hangs. Nor for one that has its share on its way and has acknowledged nothing
+    /// for a while, or twice that: until it is known to hang, its rows would take the place of all others.
+    pub(super) fn is_held_back(&self, partition: u32, busy: &HashSet<u32>, now: Instant) -> bool {
+        let moves = || {
+            let overdue = now.checked_sub(self.settings.straggler_after);
+            self.progress.get(&partition).is_some_and(|last| overdue.is_none_or(|overdue| *last >= overdue))
+        };
+        busy.contains(&partition)
+            || match self.in_flight.shares_of(partition, self.partitions.number()) {
+                0 => false,
+                1 => !moves(),
+                _ => true,
+            }
+    }
+
+    /// What was taken on and not handed over when its partition began to hang is read again later.
+    pub(super) fn give_up_parked_of(&mut self, busy: &HashSet<u32>) {
+        if self.suspects() || busy.is_empty() {
+            return;
+        }
+        for row in self.parked.take_free(|key| !is_busy(&self.partitions, busy, key)) {
+            self.in_flight.finish(row.seq);
+            self.floor.is_below(row.seq);
+        }
     }
 
     /// Hands over what was taken on and whose partition is not busy, lowest first; which rows.
     pub(super) fn send_parked(&mut self, busy: &HashSet<u32>) -> HashSet<i64> {
         let mut sent = HashSet::new();
+        let mut takes_more = true;
         for row in self.parked.take_free(|key| is_busy(&self.partitions, busy, key)) {
             // Asked for each: a process that was frozen meanwhile may have lost it.
             let now = Instant::now();
-            if !self.lease.may_send(now) {
+            if !takes_more || !self.lease.may_send(now) {
                 self.parked.park(row);
                 continue;
             }
@@ -44,7 +92,10 @@ impl Relay {
                     sent.insert(row.seq);
                 }
                 // Both are tried again in the next cycle, the second one with a new producer.
-                Err(SendError::QueueFull | SendError::Fatal(_)) => self.parked.park(row),
+                Err(SendError::QueueFull | SendError::Fatal(_)) => {
+                    takes_more = false;
+                    self.parked.park(row);
+                }
                 Err(error @ SendError::Refused(_)) => {
                     self.in_flight.finish(row.seq);
                     self.floor.is_below(row.seq);
@@ -56,15 +107,15 @@ impl Relay {
         sent
     }
 
-    /// Takes on what may be sent now; how many rows. A row that may not be, whatever the reason, holds back the later rows of
-    /// its key: they must not overtake it.
+    /// Takes on what may be sent now. A row that may not be, whatever the reason, holds back the later rows of its key: they must
+    /// not overtake it.
     pub(super) fn admit_all(
         &mut self,
         pending: Vec<PendingMessage>,
         busy: &HashSet<u32>,
         mut lanes: Lanes,
         was_whole: bool,
-    ) -> usize {
+    ) -> Taken {
         let now = Instant::now();
         let refused = std::mem::take(&mut self.refused_meanwhile);
         if was_whole && (self.suspects() || !self.failed.is_empty()) {
@@ -73,23 +124,31 @@ impl Relay {
             self.held.retain(&seen);
             self.clear_failure_if_over();
         }
+        let mut taken = Taken { of: pending.len(), ..Taken::default() };
         // Those were not in the read, as they were in flight when it went off; their later rows were.
-        let mut held_keys: HashSet<String> = refused.into_iter().map(|(_, key)| key).collect();
-        let mut admitted = 0;
+        taken.passed_over.keys = refused.into_iter().map(|(_, key)| key).collect();
         for row in pending {
-            if self.follows_into_quarantine(&row) || held_keys.contains(&row.message.key) {
+            let key = &row.message.key;
+            let partition = self.partitions.of_key(key);
+            if self.follows_into_quarantine(&row) || taken.passed_over.keys.contains(key) {
                 continue;
             }
-            if self.may_be_taken_on(&row, busy, &mut lanes, now) {
+            if !self.suspects() && self.is_held_back(partition, busy, now) {
+                taken.of_partitions += 1;
+                taken.passed_over.partitions.insert(partition);
+            } else if self.floor.passes_over(partition, key) {
+                // An earlier one of its partition or key was passed over.
+            } else if self.may_be_taken_on(&row, busy, &mut lanes, now, &mut taken.was_full) {
                 let message = &row.message;
-                self.in_flight.start(row.seq, &message.key, message.event_id, message.payload.len());
+                let bytes = message.payload.len();
+                self.in_flight.start(row.seq, &message.key, message.event_id, partition, bytes);
                 self.parked.park(row);
-                admitted += 1;
+                taken.rows += 1;
             } else {
-                held_keys.insert(row.message.key);
+                taken.passed_over.keys.insert(row.message.key);
             }
         }
-        admitted
+        taken
     }
 
     fn may_be_taken_on(
@@ -98,11 +157,15 @@ impl Relay {
         busy: &HashSet<u32>,
         lanes: &mut Lanes,
         now: Instant,
+        was_full: &mut bool,
     ) -> bool {
         let message = &row.message;
-        !self.failed.must_wait(row.seq, now)
-            && self.in_flight.admit(&message.key, message.payload.len()) == Admission::Granted
-            && self.has_lane(row, busy, lanes)
+        if self.failed.must_wait(row.seq, now) {
+            return false;
+        }
+        let admission = self.in_flight.admit(&message.key, message.payload.len());
+        *was_full |= admission == Admission::Full;
+        admission == Admission::Granted && self.has_lane(row, busy, lanes)
     }
 
     fn refused(&mut self, PendingMessage { seq, message }: &PendingMessage, error: &SendError, now: Instant) {
