@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -289,6 +289,8 @@ async fn await_schema(
 
 async fn watch_database(database: Database, readiness: Readiness, mut backlog: Backlog) {
     let mut ticks = interval(DATABASE_CHECK_INTERVAL);
+    // A look that took long is not made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut session = None;
     loop {
         ticks.tick().await;

@@ -168,6 +168,11 @@ impl InFlight {
         self.events.keys().copied().filter(|seq| *seq > floor).collect()
     }
 
+    /// The lowest row in flight.
+    pub fn lowest(&self) -> Option<i64> {
+        self.events.keys().min().copied()
+    }
+
     /// The key of a row in flight.
     pub fn key_of(&self, seq: i64) -> Option<&str> {
         self.events.get(&seq).map(|event| &*event.key)

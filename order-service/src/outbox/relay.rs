@@ -181,7 +181,7 @@ impl Relay {
         let mut pauses = reconnect_pauses();
         while !stop.is_cancelled() {
             let Err(error) = self.publish_until(&stop, &mut pauses).await else { break };
-            if let DatabaseError::Refused(cause) = &error {
+            if let DatabaseError::Refused(cause) | DatabaseError::Busy(cause) = &error {
                 self.alarms.raise(OUTBOX_REFUSED, "", cause);
             }
             self.metrics.leads.set(0);

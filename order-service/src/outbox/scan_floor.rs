@@ -113,6 +113,11 @@ impl ScanFloor {
         self.pass = None;
     }
 
+    /// Every row up to this seq is published, as whoever published before has noted.
+    pub fn begin_at(&mut self, seq: i64) {
+        self.floor = seq;
+    }
+
     /// Whether the next step is [`Self::propose`].
     pub fn wants_proposal(&self) -> bool {
         self.proposal.is_none()

@@ -15,18 +15,28 @@ use crate::outbox::message_headers::MessageHeaders;
 use crate::outbox::scan_floor::Writers;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Double, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long the oldest pending message has waited, by the database's clock.
+/// How long the oldest pending message has waited, by the database's clock. It is looked for behind what the publishing instance
+/// has noted as published, or rows that vacuum may not remove yet would be waded through each time.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub async fn oldest_age(session: &mut Session) -> Result<Option<Duration>, DatabaseError> {
     let age = diesel::dsl::sql::<Double>("extract(epoch FROM clock_timestamp() - created_at)::float8");
-    let oldest = outbox::table.select(age).order(outbox::seq).first::<f64>(session).await.optional()?;
+    let published = diesel::dsl::sql::<Bool>(
+        "seq > coalesce((SELECT published_up_to FROM relay_lease WHERE published_at_rescans = rescans), 0)",
+    );
+    let oldest = outbox::table
+        .select(age)
+        .filter(published)
+        .order(outbox::seq)
+        .first::<f64>(session)
+        .await
+        .optional()?;
     Ok(oldest.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 

@@ -10,7 +10,7 @@ use super::{Session, prepared_once};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment};
-use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
 use uuid::Uuid;
@@ -26,18 +26,45 @@ pub struct Claim {
     pub ttl: Duration,
 }
 
-/// Takes the lease, or renews it, or makes its row: all are the same statement. None while somebody else holds it; otherwise how often
-/// rows have come back from below the floor. `scan_floor` is shown to a person.
+/// What the holder knows of the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// It reads only rows above this; shown to a person.
+    pub scan_floor: i64,
+    /// Every row up to this is published, and none of them is on its way.
+    pub published_up_to: i64,
+    /// How often rows had come back from below the floor by then ([`Taken::rescans`]).
+    pub rescans: i64,
+}
+
+/// The lease is the asker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
+pub struct Taken {
+    /// How often rows have come back from below the floor.
+    pub rescans: i64,
+    /// Every row up to this is published, as far as anybody knows.
+    pub published_up_to: i64,
+}
+
+/// Takes the lease, or renews it, or makes its row: all are the same statement. None while somebody else holds it. Who knows
+/// nothing yet leaves what the last holder knew.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub async fn take(
     mut session: &Session,
     claim: &Claim,
-    scan_floor: i64,
-) -> Result<Option<i64>, DatabaseError> {
+    known: Option<Known>,
+) -> Result<Option<Taken>, DatabaseError> {
     let milliseconds = i64::try_from(claim.ttl.as_millis()).unwrap_or(i64::MAX);
-    Ok(Take { claim, milliseconds, scan_floor }.get_result(&mut session).await.optional()?)
+    let take = Take {
+        claim,
+        milliseconds,
+        scan_floor: known.map(|known| known.scan_floor),
+        published_up_to: known.map(|known| known.published_up_to),
+        rescans: known.map(|known| known.rescans),
+    };
+    Ok(take.get_result(&mut session).await.optional()?)
 }
 
 /// Gives the lease back, if this instance holds it: the next one need not wait for its end.
@@ -65,7 +92,9 @@ pub async fn holder_name(mut session: &Session) -> Result<Option<String>, Databa
 struct Take<'c> {
     claim: &'c Claim,
     milliseconds: i64,
-    scan_floor: i64,
+    scan_floor: Option<i64>,
+    published_up_to: Option<i64>,
+    rescans: Option<i64>,
 }
 
 prepared_once!(Take<'_>);
@@ -77,24 +106,33 @@ impl QueryFragment<Pg> for Take<'_> {
         out.push_sql(" AS holder, ");
         out.push_bind_param::<Text, _>(&self.claim.holder_name)?;
         out.push_sql(" AS holder_name, ");
-        out.push_bind_param::<BigInt, _>(&self.scan_floor)?;
-        out.push_sql(" AS scan_floor, ");
         out.push_bind_param::<BigInt, _>(&self.milliseconds)?;
+        out.push_sql(" * interval '1 millisecond' AS ttl, ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.scan_floor)?;
+        out.push_sql("::bigint AS scan_floor, ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.published_up_to)?;
+        out.push_sql("::bigint AS published_up_to, ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.rescans)?;
         out.push_sql(
-            " * interval '1 millisecond' AS ttl), taken AS (\
-             UPDATE relay_lease AS l SET holder = c.holder, holder_name = c.holder_name, scan_floor = c.scan_floor, \
+            "::bigint AS rescans), taken AS (\
+             UPDATE relay_lease AS l SET holder = c.holder, holder_name = c.holder_name, \
+             scan_floor = coalesce(c.scan_floor, l.scan_floor), \
+             published_up_to = coalesce(c.published_up_to, l.published_up_to), \
+             published_at_rescans = coalesce(c.rescans, l.published_at_rescans), \
              ttl = c.ttl, until = c.now + c.ttl, since = CASE WHEN l.holder = c.holder THEN l.since ELSE c.now END \
              FROM claim AS c WHERE l.holder = c.holder OR l.until < c.now OR l.until > c.now + 2 * l.ttl \
-             RETURNING l.rescans), made AS (\
-             INSERT INTO relay_lease (holder, holder_name, scan_floor, ttl, until, since) \
-             SELECT c.holder, c.holder_name, c.scan_floor, c.ttl, c.now + c.ttl, c.now FROM claim AS c \
-             WHERE NOT EXISTS (SELECT FROM relay_lease) ON CONFLICT DO NOTHING RETURNING rescans) \
-             SELECT rescans FROM taken UNION ALL SELECT rescans FROM made",
+             RETURNING l.rescans, l.published_up_to, l.published_at_rescans), made AS (\
+             INSERT INTO relay_lease (holder, holder_name, ttl, until, since) \
+             SELECT c.holder, c.holder_name, c.ttl, c.now + c.ttl, c.now FROM claim AS c \
+             WHERE NOT EXISTS (SELECT FROM relay_lease) ON CONFLICT DO NOTHING \
+             RETURNING rescans, published_up_to, published_at_rescans) \
+             SELECT rescans, CASE WHEN published_at_rescans = rescans THEN published_up_to ELSE 0 END \
+             FROM (SELECT * FROM taken UNION ALL SELECT * FROM made) AS lease",
         );
         Ok(())
     }
 }
 
 impl Query for Take<'_> {
-    type SqlType = BigInt;
+    type SqlType = (BigInt, BigInt);
 }

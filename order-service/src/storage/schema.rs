@@ -94,6 +94,8 @@ table! {
         scan_floor -> BigInt,
         rescans -> BigInt,
         ttl -> Nullable<Interval>,
+        published_up_to -> BigInt,
+        published_at_rescans -> BigInt,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::cases;
 use crate::relaying::{
-    PARTITIONS, RunningRelay, TOPIC, assert_in_order, broker, commit_many, distinct, records_until,
-    relay_settings, until_outbox_has,
+    PARTITIONS, RunningRelay, TOPIC, assert_in_order, broker, commit, commit_many, distinct, message,
+    records_until, relay_settings, until_outbox_has,
 };
 use crate::rig::Rig;
 use order_service::outbox::wake_up::WakeUp;
@@ -39,13 +39,13 @@ async fn a_rolling_restart_of_the_brokers_loses_nothing_and_keeps_the_order(rig:
             broker.cluster().partition_leader(TOPIC, partition, Some(other)).unwrap();
         }
         broker.cluster().broker_down(id).unwrap();
-        commit_many(&shop, 40, 5).await;
+        let rows = (committed..committed + 40).map(|n| message(&format!("key {}", n % 5), n)).collect();
+        commit(&shop, rows, WakeUp::default()).await;
         committed += 40;
         until_outbox_has(&shop, 0).await;
         broker.cluster().broker_up(id).unwrap();
     }
-    let records = records_until(&broker, |records| records.len() >= committed);
-    assert_eq!(distinct(&records), 40, "each round has the same numbers");
+    assert_in_order(&records_until(&broker, |records| distinct(records) == committed));
     relay.stop().await;
 }
 

@@ -10,7 +10,7 @@ use crate::rig::Rig;
 use order_service::outbox::message::OutboxMessage;
 use order_service::outbox::relay::IN_FLIGHT_FULL;
 use order_service::outbox::wake_up::WakeUp;
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Headers, Message, OwnedMessage};
 use shared_messages::topics::partition_of;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,16 +96,20 @@ async fn a_row_of_a_lower_seq_that_commits_late_is_published(rig: Arc<Rig>) {
 
 async fn a_broker_that_is_away_loses_nothing_and_keeps_the_order(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, broker());
-    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    let settings = relay_settings(&shop, &broker, &[("RELAY__MAX_IN_FLIGHT", "20")]);
+    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
     commit_many(&shop, 20, 5).await;
     records_until(&broker, |records| records.len() >= 20);
     each_broker(&broker, |cluster, id| cluster.broker_down(id).unwrap());
-    let all: Vec<OutboxMessage> = (20..60).map(|n| message(&format!("key {}", n % 5), n)).collect();
+    let all: Vec<OutboxMessage> = (20..200).map(|n| message(&format!("key {}", n % 60), n)).collect();
     commit(&shop, all, WakeUp::default()).await;
+    until_alarm(&relay, IN_FLIGHT_FULL, true).await;
+    assert!(relay.metrics.in_flight() <= 20, "however many wait, only so many are held in memory");
     each_broker(&broker, |cluster, id| cluster.broker_up(id).unwrap());
-    let records = records_until(&broker, |records| distinct(records) == 60);
+    let records = records_until(&broker, |records| distinct(records) == 200);
     assert_in_order(&records);
     until_outbox_has(&shop, 0).await;
+    until_alarm(&relay, IN_FLIGHT_FULL, false).await;
     relay.stop().await;
 }
 
@@ -218,8 +222,7 @@ async fn a_relay_that_loses_its_session_goes_on(rig: Arc<Rig>) {
 
 async fn what_is_sent_when_it_stops_is_acknowledged_and_deleted(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, broker());
-    let settings = relay_settings(&shop, &broker, &[("RELAY__MAX_IN_FLIGHT", "30")]);
-    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
     commit_many(&shop, 30, 30).await;
     until_outbox_has(&shop, 0).await;
     // From here on acknowledgements take so long that they are still on their way at the stop.
@@ -229,7 +232,9 @@ async fn what_is_sent_when_it_stops_is_acknowledged_and_deleted(rig: Arc<Rig>) {
     // In one transaction, and so in one read: what a later read finds waits here for its partition, and is not sent.
     let rows = (0..30).map(|n| message(&format!("key {n}"), n)).collect();
     commit(&shop, rows, WakeUp::default()).await;
-    until_alarm(&relay, IN_FLIGHT_FULL, true).await;
+    while relay.metrics.in_flight() < 30 {
+        tokio::task::yield_now().await;
+    }
     relay.stop().await;
     assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 0, "each row that stays is a repeat");
 }
@@ -252,5 +257,14 @@ async fn a_relay_that_died_between_acknowledgement_and_delete_repeats_under_the_
     until_outbox_has(&shop, 0).await;
     let records = records_until(&broker, |records| distinct(records) == 2);
     assert_in_order(&records);
+    let ids: Vec<String> = records.iter().map(event_id).collect();
+    assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (3, 2), "{ids:?}");
+    assert_eq!(ids[0], ids[1], "the first one is repeated");
     relay.stop().await;
+}
+
+fn event_id(record: &OwnedMessage) -> String {
+    let mut headers = record.headers().unwrap().iter();
+    let id = headers.find(|header| header.key == "ce_id").unwrap().value.unwrap();
+    String::from_utf8(id.to_vec()).unwrap()
 }

@@ -2,12 +2,14 @@
 
 use crate::cases;
 use crate::relaying::{
-    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, message, records_until,
-    relay_settings, sized, until_outbox_has,
+    RunningRelay, assert_in_order, broker, commit, commit_many, distinct, each_broker, message,
+    records_until, relay_settings, sized, until_outbox_has,
 };
 use crate::rig::{Rig, Shop};
 use order_service::outbox::wake_up::WakeUp;
+use order_service::storage::outbox::oldest_age;
 use std::sync::Arc;
+use std::time::Duration;
 
 cases!(
     one_of_two_relays_publishes_and_the_other_goes_on_at_once_after_a_clean_stop,
@@ -16,6 +18,7 @@ cases!(
     a_relay_that_cannot_renew_its_lease_stands_by_without_alarms,
     a_lease_of_before_the_servers_clock_was_set_back_is_not_waited_for,
     a_lease_whose_row_was_deleted_is_taken,
+    whoever_publishes_next_begins_behind_what_is_published_and_not_behind_what_was_on_its_way,
 );
 
 const NOBODY: &str = "UPDATE relay_lease SET holder = NULL, until = '-infinity'";
@@ -137,4 +140,40 @@ async fn a_lease_whose_row_was_deleted_is_taken(rig: Arc<Rig>) {
     commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
     until_outbox_has(&shop, 0).await;
     relay.stop().await;
+}
+
+async fn whoever_publishes_next_begins_behind_what_is_published_and_not_behind_what_was_on_its_way(
+    rig: Arc<Rig>,
+) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let first = start(&shop, &broker, "300ms");
+    commit_many(&shop, 100, 100).await;
+    until_outbox_has(&shop, 0).await;
+    let published_up_to = "SELECT (published_up_to >= 100)::int::bigint FROM relay_lease";
+    shop.until(published_up_to).await;
+    // The floor passes it, as it is on its way; nobody acknowledges it.
+    let hang = |time| each_broker(&broker, |cluster, id| cluster.broker_round_trip_time(id, time).unwrap());
+    hang(Duration::from_secs(30));
+    commit(&shop, vec![message("on its way", 100)], WakeUp::default()).await;
+    shop.until("SELECT (scan_floor >= 101)::int::bigint FROM relay_lease").await;
+    let noted = shop.number("SELECT published_up_to FROM relay_lease").await;
+    first.die().await;
+    assert_eq!(noted, 100);
+    hang(Duration::ZERO);
+    // Nobody looks here any more, unless rows are said to have come back.
+    shop.execute(
+        "INSERT INTO outbox (seq, topic, key, event_id, payload, headers) OVERRIDING SYSTEM VALUE \
+         VALUES (50, 'order-completed', 'below', gen_random_uuid(), '50', '{}')",
+    )
+    .await;
+    let second = start(&shop, &broker, "300ms");
+    commit(&shop, vec![message("later", 101)], WakeUp::default()).await;
+    until_outbox_has(&shop, 1).await;
+    assert_eq!(shop.number("SELECT seq FROM outbox").await, 50);
+    let oldest = oldest_age(&mut shop.database.session().await.unwrap()).await.unwrap();
+    assert_eq!(oldest, None, "what is looked for begins there, too");
+    shop.execute("UPDATE relay_lease SET rescans = rescans + 1").await;
+    until_outbox_has(&shop, 0).await;
+    records_until(&broker, |records| distinct(records) == 102);
+    second.stop().await;
 }

@@ -66,12 +66,16 @@ pub(crate) fn relay_settings(shop: &Shop, broker: &MockBroker, changes: &[(&str,
 }
 
 pub(crate) fn message(key: &str, number: usize) -> OutboxMessage {
+    let event_id = Uuid::now_v7();
     OutboxMessage {
         topic: TOPIC.to_owned(),
         key: key.to_owned(),
-        event_id: Uuid::now_v7(),
+        event_id,
         payload: number.to_string(),
-        headers: MessageHeaders::of([("ce_type", "order-completed.v1")]),
+        headers: MessageHeaders::of([
+            ("ce_type", "order-completed.v1"),
+            ("ce_id", event_id.to_string().as_str()),
+        ]),
     }
 }
 

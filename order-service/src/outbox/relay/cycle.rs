@@ -38,7 +38,7 @@ impl Relay {
         let began = Instant::now();
         let busy = self.busy_partitions(began);
         self.give_up_parked_of(&busy);
-        if self.in_flight.is_full() || self.read_again_at.is_some_and(|at| began < at) {
+        if self.is_full() || self.read_again_at.is_some_and(|at| began < at) {
             return self.cycle_without_read(session, &busy).await;
         }
         self.begin_at_floor_if_due(&busy, began);

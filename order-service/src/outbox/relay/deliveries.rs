@@ -129,9 +129,16 @@ impl Relay {
         }
     }
 
+    /// Whether as much as is allowed waits for its acknowledgement, or every partition's share.
+    pub(super) fn is_full(&self) -> bool {
+        let partitions = self.partitions.number();
+        self.in_flight.is_full()
+            || (0..partitions).all(|partition| self.in_flight.shares_of(partition, partitions) > 0)
+    }
+
     pub(super) fn report_fullness(&self) {
         self.metrics.in_flight.set(i64::try_from(self.in_flight.awaited()).unwrap_or(i64::MAX));
-        if self.in_flight.is_full() {
+        if self.is_full() {
             let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.awaited());
             self.alarms.raise(IN_FLIGHT_FULL, "", detail);
         } else {

@@ -8,7 +8,7 @@ use crate::outbox::failed_rows::FailedRows;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
 use crate::storage::outbox::{self, Unread};
-use crate::storage::relay_lease::{self, Claim};
+use crate::storage::relay_lease::{self, Claim, Known};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -60,10 +60,10 @@ impl Relay {
         if self.lease.renew_at().is_some_and(|at| asked_at < at) {
             return Ok(true);
         }
-        let take = relay_lease::take(session, &self.claim, self.floor.get());
-        let rescans = self.database.within_limit(take).await?;
-        self.lease.answered(asked_at, rescans.is_some());
-        let Some(rescans) = rescans else {
+        let take = relay_lease::take(session, &self.claim, self.known());
+        let taken = self.database.within_limit(take).await?;
+        self.lease.answered(asked_at, taken.is_some());
+        let Some(taken) = taken else {
             self.stand_down(session).await?;
             self.metrics.leads.set(0);
             return Ok(false);
@@ -74,11 +74,22 @@ impl Relay {
             self.metrics.takeovers.inc();
             info!("this instance publishes the outbox from now on");
         }
-        if self.rescans.is_some_and(|before| before != rescans) {
-            self.floor.reset();
+        match self.rescans {
+            None => self.floor.begin_at(taken.published_up_to),
+            Some(before) if before != taken.rescans => self.floor.reset(),
+            Some(_) => {}
         }
-        self.rescans = Some(rescans);
+        self.rescans = Some(taken.rescans);
         Ok(true)
+    }
+
+    /// What is written down for whoever publishes next. A row that is on its way is not published yet, though the floor has
+    /// passed it.
+    fn known(&self) -> Option<Known> {
+        let rescans = self.rescans?;
+        let scan_floor = self.floor.get();
+        let published_up_to = self.in_flight.lowest().map_or(scan_floor, |seq| scan_floor.min(seq - 1));
+        Some(Known { scan_floor, published_up_to, rescans })
     }
 
     /// Until it is time to ask for the lease again. What was sent while this instance published may still be acknowledged:
@@ -169,6 +180,7 @@ impl Relay {
         self.turn = Turn::StandsBy;
         self.give_up_parked();
         self.floor.reset();
+        self.rescans = None;
         // What another one puts into quarantine meanwhile must be known before the first row is sent again.
         self.next_look_at_floor = Instant::now();
         self.failed = FailedRows::default();

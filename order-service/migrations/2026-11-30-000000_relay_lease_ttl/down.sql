@@ -1,1 +1,0 @@
-ALTER TABLE relay_lease DROP COLUMN ttl;
