@@ -4,7 +4,7 @@
 //! discards what Kafka refuses for good. They need the database only.
 
 use crate::storage::Session;
-use crate::storage::database::Database;
+use crate::storage::database::{Database, within_longest_read};
 use crate::storage::error::DatabaseError;
 use crate::storage::outbox_status::{self, OutboxStatus};
 use crate::storage::quarantine::{self, QuarantinedRow, Selection};
@@ -120,7 +120,9 @@ pub(super) async fn run(command: OutboxCommand, database: &Database) -> Result<(
     let mut session = database.session().await?;
     match command {
         OutboxCommand::Status(form) => {
-            let status = outbox_status::read(&session).await?;
+            // It counts what waits, which may take longer than a statement of others may.
+            let session = database.reading_session().await?;
+            let status = within_longest_read(outbox_status::read(&session)).await?;
             if form.json { json(&status) } else { write(&status_lines(&status)) }
         }
         OutboxCommand::Quarantine(QuarantineCommand::List { form, limit }) => {

@@ -1,15 +1,16 @@
 //! # Backlog
 //!
 //! How many events wait to be published, and for how long the oldest has: the two numbers that say whether publishing
-//! keeps up. They are the database's, so every instance shows the same.
+//! keeps up. And how large the table is, with what vacuum has still to remove, and what is in quarantine. They are the
+//! database's, so every instance shows the same.
 //!
 //! The age costs one probe of an index. Counting costs the more the more there is, so it is repeated only as often as it
-//! takes a small share of the time. While the database does not answer, both are unknown (`NaN`), not what they were.
+//! takes a small share of the time. While the database does not answer, all are unknown (`NaN`), not what they were.
 
 use super::delay_alarm::DelayAlarm;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
-use crate::storage::outbox;
+use crate::storage::{outbox, outbox_status};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
@@ -25,6 +26,10 @@ const COUNT_AGAIN_AFTER_TIME_OUT: Duration = Duration::from_mins(1);
 pub struct Backlog {
     alarm: Option<DelayAlarm>,
     pending: Gauge<f64, AtomicU64>,
+    pending_bytes: Gauge<f64, AtomicU64>,
+    table_bytes: Gauge<f64, AtomicU64>,
+    dead_rows: Gauge<f64, AtomicU64>,
+    quarantined: Gauge<f64, AtomicU64>,
     oldest_age: Gauge<f64, AtomicU64>,
     count_at: Instant,
 }
@@ -32,16 +37,32 @@ pub struct Backlog {
 impl Backlog {
     /// With an alarm on the age of the oldest event, where this instance is the one that publishes.
     pub fn new(alarm: Option<DelayAlarm>) -> Self {
-        let (pending, oldest_age) = (Gauge::default(), Gauge::default());
-        let backlog = Self { alarm, pending, oldest_age, count_at: Instant::now() };
+        let backlog = Self {
+            alarm,
+            pending: Gauge::default(),
+            pending_bytes: Gauge::default(),
+            table_bytes: Gauge::default(),
+            dead_rows: Gauge::default(),
+            quarantined: Gauge::default(),
+            oldest_age: Gauge::default(),
+            count_at: Instant::now(),
+        };
         backlog.is_unknown();
         backlog
     }
 
-    /// Shows both numbers.
+    /// Shows them.
     pub fn register_metrics(&self, registry: &mut Registry) {
         let help = "Events that are committed and not yet known to be in Kafka; the same on every instance";
         registry.register("outbox_pending_events", help, self.pending.clone());
+        let help = "The size of their payloads";
+        registry.register_with_unit("outbox_pending", help, Unit::Bytes, self.pending_bytes.clone());
+        let help = "The size of the outbox and its index, with what vacuum has still to remove";
+        registry.register_with_unit("outbox_table", help, Unit::Bytes, self.table_bytes.clone());
+        let help = "Rows of the outbox that vacuum has still to remove, by the database's statistics";
+        registry.register("outbox_dead_rows", help, self.dead_rows.clone());
+        let help = "Events that Kafka refuses for good, and later ones of their keys";
+        registry.register("outbox_quarantined_events", help, self.quarantined.clone());
         let help = "How long the oldest pending event has waited, 0 without one; the same on every instance";
         registry.register_with_unit(
             "outbox_oldest_pending_age",
@@ -63,13 +84,21 @@ impl Backlog {
         self.oldest_age.set(oldest.unwrap_or_default().as_secs_f64());
         let began = Instant::now();
         if began >= self.count_at {
-            let counted = outbox::count(session).await;
+            let counted = outbox_status::read(session).await;
             if let Err(DatabaseError::Busy(_)) = counted {
                 self.count_at = began + COUNT_AGAIN_AFTER_TIME_OUT;
             }
-            let pending = counted?;
-            #[allow(clippy::cast_precision_loss, reason = "a table has fewer than 2^52 rows")]
-            self.pending.set(pending as f64);
+            let counted = counted?;
+            for (gauge, number) in [
+                (&self.pending, counted.pending),
+                (&self.pending_bytes, counted.pending_bytes),
+                (&self.table_bytes, counted.table_bytes),
+                (&self.dead_rows, counted.dead_rows),
+                (&self.quarantined, counted.quarantined),
+            ] {
+                #[allow(clippy::cast_precision_loss, reason = "a table has fewer than 2^52 rows or bytes")]
+                gauge.set(number as f64);
+            }
             self.count_at = began + began.elapsed() * SHARE_OF_COUNTING;
         }
         Ok(())
@@ -77,7 +106,15 @@ impl Backlog {
 
     /// The database does not answer.
     pub fn is_unknown(&self) {
-        self.pending.set(f64::NAN);
-        self.oldest_age.set(f64::NAN);
+        for gauge in [
+            &self.pending,
+            &self.pending_bytes,
+            &self.table_bytes,
+            &self.dead_rows,
+            &self.quarantined,
+            &self.oldest_age,
+        ] {
+            gauge.set(f64::NAN);
+        }
     }
 }

@@ -258,6 +258,7 @@ mod tests {
         Begin(u8),
         Draw(u8),
         End(u8, bool),
+        Reached,
         Propose,
         Look,
         Publish,
@@ -268,6 +269,7 @@ mod tests {
             (0..4_u8).prop_map(Step::Begin),
             (0..4_u8).prop_map(Step::Draw),
             (0..4_u8, any::<bool>()).prop_map(|(writer, commits)| Step::End(writer, commits)),
+            Just(Step::Reached),
             Just(Step::Propose),
             Just(Step::Look),
             Just(Step::Publish),
@@ -280,6 +282,8 @@ mod tests {
         fn no_row_is_ever_left_below_it(steps in prop::collection::vec(step(), 0..200)) {
             let mut floor = ScanFloor::default();
             let (mut drawn, mut transactions) = (0_i64, 0_u32);
+            // What the first question of a proposal was answered with; anything may happen before the second.
+            let mut reached = None;
             // Open transactions: their virtual id and the rows that they have written.
             let mut open: BTreeMap<u8, (String, Vec<i64>)> = BTreeMap::new();
             let mut pending: BTreeSet<i64> = BTreeSet::new();
@@ -301,7 +305,10 @@ mod tests {
                             pending.extend(rows);
                         }
                     }
-                    Step::Propose => if floor.wants_proposal() { floor.propose(drawn, ids(&open)) },
+                    Step::Reached => reached = Some(drawn),
+                    Step::Propose => if floor.wants_proposal() && let Some(reached) = reached.take() {
+                        floor.propose(reached, ids(&open));
+                    },
                     Step::Look => if floor.is_settled(&ids(&open)) {
                         let lowest = pending.range(floor.get() + 1..).next().copied();
                         floor.move_up(lowest);

@@ -14,7 +14,7 @@ const UNLIMITED: &str = "unlimited";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelaySettings {
-    /// Whether this instance publishes, or stands by.
+    /// Whether this instance takes part in publishing: it publishes, or stands by for whoever does.
     pub enabled: bool,
     /// How long the one that publishes may do so without asking again.
     #[serde(with = "humantime_serde")]

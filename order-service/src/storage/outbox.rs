@@ -318,8 +318,3 @@ pub async fn has_at_least(session: &mut Session, rows: i64) -> Result<bool, Data
     let last = outbox::table.select(outbox::seq).order(outbox::seq).offset(rows.saturating_sub(1));
     Ok(last.first::<i64>(session).await.optional()?.is_some())
 }
-
-/// How many rows wait.
-pub async fn count(session: &mut Session) -> Result<i64, DatabaseError> {
-    Ok(outbox::table.count().get_result(session).await?)
-}

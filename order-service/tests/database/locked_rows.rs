@@ -6,7 +6,7 @@ use crate::relaying::{
     records_until, relay_settings, sized, until_alarm, until_outbox_has,
 };
 use crate::rig::Rig;
-use order_service::outbox::relay::PUBLISHING_FAILS;
+use order_service::outbox::relay::{IN_FLIGHT_FULL, PUBLISHING_FAILS};
 use order_service::outbox::wake_up::WakeUp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ cases!(
     a_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
     a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
     a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it,
+    a_backlog_that_is_locked_is_sent_as_far_as_may_be_in_flight_and_then_waits,
 );
 
 /// Whether the other session's transaction ends by a COMMIT, so that the row is gone, or by a ROLLBACK.
@@ -93,4 +94,31 @@ async fn a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it(rig: Ar
         until_outbox_has(&shop, 0).await;
         relay.stop().await;
     }
+}
+
+/// Each row that is sent and not deleted is a repeat if the relay dies, and takes memory.
+async fn a_backlog_that_is_locked_is_sent_as_far_as_may_be_in_flight_and_then_waits(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    commit_many(&shop, 200, 200).await;
+    let other = shop.session().await;
+    other.batch_execute("BEGIN; SELECT FROM outbox FOR UPDATE").await.unwrap();
+    let settings = relay_settings(&shop, &broker, &[("RELAY__MAX_IN_FLIGHT", "20")]);
+    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+    let says_so = |relay: &RunningRelay| {
+        let alarms = relay.alarms.active();
+        alarms.iter().any(|alarm| alarm.name == IN_FLIGHT_FULL && !alarm.detail.contains(" and 0 have it"))
+    };
+    while !says_so(&relay) {
+        tokio::task::yield_now().await;
+    }
+    while relay.metrics.in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!((20..=40).contains(&relay.metrics.published()), "{}", relay.metrics.published());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| distinct(records) == 200);
+    assert_eq!(records.len(), 200, "once each");
+    until_alarm(&relay, IN_FLIGHT_FULL, false).await;
+    relay.stop().await;
 }

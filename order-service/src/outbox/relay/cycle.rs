@@ -23,6 +23,8 @@ const LONGEST_FUTILE_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_PASS: Duration = Duration::from_secs(5);
 /// So many keys are remembered meanwhile.
 const MOST_KEYS_PASSED_OVER: usize = 10_000;
+/// So many locked rows are tried again at a time.
+const MOST_TRIED_AGAIN: usize = 1_000;
 /// What a read takes while a partition has a straggler: one part in so many of what it else may.
 const SHARE_BESIDE_STRAGGLERS: i64 = 10;
 /// A read of so many rows is no burden.
@@ -196,7 +198,8 @@ impl Relay {
     fn try_locked_again_if_due(&mut self, now: Instant) -> bool {
         let is_due = !self.locked.is_empty() && now >= self.try_locked_at;
         if is_due {
-            self.acknowledged.append(&mut self.locked);
+            let some = self.locked.len().min(MOST_TRIED_AGAIN);
+            self.acknowledged.extend(self.locked.drain(..some));
         }
         is_due
     }

@@ -129,17 +129,27 @@ impl Relay {
         }
     }
 
-    /// Whether as much as is allowed waits for its acknowledgement, or every partition's share.
+    /// Whether as much as is allowed waits for its acknowledgement, or every partition's share; or as many rows are
+    /// acknowledged and cannot be deleted.
     pub(super) fn is_full(&self) -> bool {
         let partitions = self.partitions.number();
         self.in_flight.is_full()
+            || self.locked.len() >= self.settings.max_in_flight
             || (0..partitions).all(|partition| self.in_flight.shares_of(partition, partitions) > 0)
     }
 
-    pub(super) fn report_fullness(&self) {
+    pub(super) fn show_in_flight(&self) {
         self.metrics.in_flight.set(i64::try_from(self.in_flight.awaited()).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn report_fullness(&self) {
+        self.show_in_flight();
         if self.is_full() {
-            let detail = format!("{} events wait for kafka's acknowledgement", self.in_flight.awaited());
+            let (awaited, locked) = (self.in_flight.awaited(), self.locked.len());
+            let detail = format!(
+                "{awaited} events wait for kafka's acknowledgement, and {locked} have it but other sessions have their rows \
+                 locked: nothing more is taken on until some of them are done"
+            );
             self.alarms.raise(IN_FLIGHT_FULL, "", detail);
         } else {
             self.alarms.clear(IN_FLIGHT_FULL, "");

@@ -101,6 +101,7 @@ impl Relay {
     ) -> Result<(), DatabaseError> {
         self.take_deliveries();
         self.delete_acknowledged(session).await?;
+        self.show_in_flight();
         tokio::select! {
             () = sleep(STAND_BY_LOOK) => {}
             () = stop.cancelled() => {}
@@ -180,6 +181,7 @@ impl Relay {
         self.turn = Turn::StandsBy;
         self.give_up_parked();
         self.floor.reset();
+        self.metrics.scan_floor.set(0);
         self.rescans = None;
         // What another one puts into quarantine meanwhile must be known before the first row is sent again.
         self.next_look_at_floor = Instant::now();
