@@ -9,6 +9,7 @@ pub mod audited_orders;
 pub mod coupons;
 pub mod database;
 pub mod error;
+pub mod held_rows;
 mod metrics;
 pub mod migrations;
 pub mod orders;

@@ -102,11 +102,27 @@ async fn lock(session: &Session, requests: &[OrderRequest]) -> Result<Locked, Da
         orders::draw_ids(session, requests.len()),
     )?;
     let stored = orders::with_lines(session, stored).await?;
-    Ok(Locked {
-        counter: Counter::new(Shelf::new(stock), coupons),
-        stored: stored.into_iter().map(|stored| (stored.request_key.clone(), stored)).collect(),
-        order_ids,
-    })
+    Ok(Locked { counter: Counter::new(Shelf::new(stock), coupons), stored: by_key(stored), order_ids })
+}
+
+/// What each of `requests` is answered if its key was used before. It waits for no lock, so a twin that is about to commit is
+/// not seen: this is for those who cannot have the locks.
+pub(super) async fn bought_before(
+    session: &Session,
+    requests: &[OrderRequest],
+) -> Result<Vec<Option<Completed>>, DatabaseError> {
+    let user_ids: Vec<i64> = requests.iter().map(|request| request.basket.user_id.0).collect();
+    let keys: Vec<&str> = requests.iter().map(|request| request.key.as_str()).collect();
+    let stored = orders::by_request_keys(session, &user_ids, &keys).await?;
+    let mut stored = by_key(orders::with_lines(session, stored).await?);
+    let earlier = |request: &OrderRequest| {
+        stored.remove(&request.request_key()).map(|earlier| answer_repeated(request, earlier))
+    };
+    Ok(requests.iter().map(earlier).collect())
+}
+
+fn by_key(stored: Vec<StoredOrder>) -> HashMap<RequestKey, StoredOrder> {
+    stored.into_iter().map(|stored| (stored.request_key.clone(), stored)).collect()
 }
 
 fn answer_repeated(request: &OrderRequest, earlier: StoredOrder) -> Completed {
