@@ -246,7 +246,7 @@ async fn connect(config: Config) -> Result<Session, ConnectionError> {
             None => ConnectionError::BadConnection(with_causes(&error)),
         })?;
     let mut session = Session::try_from_client_and_connection(client, connection).await?;
-    admission::check_directness(&mut session).await?;
+    admission::admit(&mut session).await?;
     Ok(session)
 }
 
