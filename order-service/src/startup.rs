@@ -221,8 +221,9 @@ fn bind_http(
     metrics: HttpMetrics,
 ) -> Result<(Server, SocketAddr), StartupError> {
     let HttpSettings { host, port, .. } = &settings.http;
+    let for_requests = database.leaving(settings.desk.limits().sessions());
     let refused = |cause| StartupError::Http(ListenError::new("http", host, *port, cause));
-    http::bind(&settings.http, settings.orders.limits(), database.clone(), checkout, metrics).map_err(refused)
+    http::bind(&settings.http, settings.orders.limits(), for_requests, checkout, metrics).map_err(refused)
 }
 
 fn start_relay(

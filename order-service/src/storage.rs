@@ -15,6 +15,7 @@ pub mod migrations;
 pub mod orders;
 pub mod outbox;
 pub mod outbox_status;
+mod pool_share;
 pub mod products;
 pub mod quarantine;
 pub mod relay_lease;

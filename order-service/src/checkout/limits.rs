@@ -20,6 +20,13 @@ pub struct DeskLimits {
     pub batch: BatchLimits,
 }
 
+impl DeskLimits {
+    /// The most sessions that it uses at a time: each worker one, the slow lane's included.
+    pub fn sessions(&self) -> usize {
+        self.workers + 1
+    }
+}
+
 /// What one transaction completes at most. An order with more lines than that is a transaction of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
