@@ -189,6 +189,10 @@ impl Service {
         handle.stop(true).await;
         // An order whose buyer hung up has no request any more, but still its COMMIT.
         let settled = async {
+            let running = self.database.running_transactions();
+            if running > 0 {
+                info!("{running} transactions still run and are finished");
+            }
             self.checkout.close().await;
             self.database.settled().await;
         };

@@ -227,6 +227,11 @@ impl Database {
         self.transactions.spawn_on(transaction, &self.runtime)
     }
 
+    /// How many transactions run.
+    pub fn running_transactions(&self) -> usize {
+        self.transactions.len()
+    }
+
     /// Ends when no transaction runs any more. New ones may still be started; stop the requests first.
     pub async fn settled(&self) {
         self.transactions.close();
