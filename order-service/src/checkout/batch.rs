@@ -17,7 +17,7 @@ mod policy;
 
 use self::held::held_throughout;
 use self::policy::{Progress, Step, Trouble, step};
-use super::complete_orders::{Completed, bought_before, complete_orders};
+use super::complete_orders::{Decided, bought_before, complete_orders};
 use super::desk::{CompleteBatches, Lane, Rows};
 use super::error::CheckoutError;
 use super::request::OrderRequest;
@@ -58,7 +58,7 @@ pub struct Batches {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It is decided.
-    Answer(Completed),
+    Answer(Decided),
     /// It was rolled back, as somebody else holds a row of it: it waits in the slow lane.
     Postponed,
 }
@@ -77,7 +77,7 @@ pub(super) struct Ended {
 /// Why a transaction has nothing to keep.
 enum NotKept {
     /// Every order was refused or is repeated: no COMMIT is needed, and so no flush.
-    NothingBought(Vec<Completed>),
+    NothingBought(Vec<Decided>),
     Database(DatabaseError),
 }
 
@@ -139,7 +139,7 @@ impl Batches {
         Ended { verdicts, held: run.held, free: run.free }
     }
 
-    async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Completed>, Trouble> {
+    async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Decided>, Trouble> {
         let (topic, wake_up) = (self.topic.clone(), self.wake_up.clone());
         let outcome = in_transaction(&self.database, move |transaction| {
             async move {
@@ -168,7 +168,7 @@ impl Batches {
 
     /// What was bought under the keys of these orders before, for each of them. A committed row is final, and is read
     /// without any lock. Without an answer it is none.
-    async fn bought_before(&self, requests: &[OrderRequest]) -> Vec<Option<Completed>> {
+    async fn bought_before(&self, requests: &[OrderRequest]) -> Vec<Option<Decided>> {
         let looking = async { bought_before(&*self.database.session().await?, requests).await };
         self.database.within_limit(looking).await.unwrap_or_else(|error| {
             warn!("earlier orders cannot be told: {error}");

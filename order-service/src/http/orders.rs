@@ -7,6 +7,7 @@ use super::idempotency_key;
 use super::json_body::{JsonBody, objects};
 use super::problem::{IDEMPOTENCY_KEY, Problem, ProblemType};
 use crate::checkout::Checkout;
+use crate::checkout::complete_orders::Purchase;
 use crate::checkout::error::CheckoutError;
 use crate::checkout::limits::OrderLimits;
 use crate::checkout::request::OrderRequest;
@@ -18,7 +19,6 @@ use crate::storage::database::Database;
 use crate::storage::orders;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, SubsecRound, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use shared_messages::OccurredAt;
@@ -111,11 +111,10 @@ pub async fn place(
     JsonBody(order): JsonBody<PlaceOrder>,
 ) -> Result<HttpResponse, Problem> {
     let key = Key::of(idempotency_key::from_request(&request)?);
-    let order =
-        OrderRequest { basket: order.into_basket(), key: key.text().to_owned(), trace: trace_of(&request) };
-    let asked_at = Utc::now().trunc_subsecs(6);
-    let completed = checkout.complete(order).await.map_err(|error| problem_of(error, &key))?;
-    info!(order.id = completed.id.0, event.id = %completed.event_id, "{}", told(&completed, asked_at));
+    let order = OrderRequest::new(order.into_basket(), key.text().to_owned(), trace_of(&request));
+    let purchase = checkout.place(order).await.map_err(|error| problem_of(error, &key))?;
+    info!(order.id = purchase.order.id.0, event.id = %purchase.order.event_id, "{}", told(&purchase));
+    let completed = purchase.order;
     let location = format!("/orders/{}", completed.id);
     answer::created(Some(location), &Order::from(completed))
 }
@@ -136,12 +135,15 @@ pub async fn read(database: web::Data<Database>, id: web::Path<i64>) -> Result<H
     answer::ok(&Order::from(order.ok_or_else(not_found)?))
 }
 
-/// An order that is older than the request was bought by an earlier one under the same key.
-fn told(order: &CompletedOrder, asked_at: DateTime<Utc>) -> String {
-    if order.completed_at < asked_at {
-        format!("order {} told again to a repeated request; it was completed before", order.id)
-    } else {
+/// Each order is logged as completed once: a repeat, one that joined it at the desk included, is told it again.
+fn told(Purchase { order, is_new }: &Purchase) -> String {
+    if *is_new {
         format!("order {} completed, {} to pay", order.id, order.paid())
+    } else {
+        format!(
+            "order {} told again to a repeated request, or after a COMMIT whose answer was lost",
+            order.id
+        )
     }
 }
 
@@ -289,7 +291,6 @@ fn coupon_problem(id: CouponId, refusal: CouponRefusal) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
 
     /// Whoever sent a key may have sent it before, and heard that nobody knows.
     #[test]
@@ -312,7 +313,6 @@ mod tests {
 
     #[test]
     fn an_order_that_a_repeat_is_told_again_is_not_logged_as_completed() {
-        let completed_at = Utc::now();
         let order = CompletedOrder {
             id: OrderId(11),
             event_id: Uuid::nil(),
@@ -321,10 +321,11 @@ mod tests {
             total: Money::ZERO,
             discount: Money::ZERO,
             coupon_id: None,
-            completed_at,
+            completed_at: chrono::DateTime::UNIX_EPOCH,
         };
-        assert_eq!(told(&order, completed_at), "order 11 completed, 0 to pay");
-        let again = told(&order, completed_at + TimeDelta::milliseconds(1));
+        let new = Purchase { order, is_new: true };
+        assert_eq!(told(&new), "order 11 completed, 0 to pay");
+        let again = told(&Purchase { is_new: false, ..new });
         assert!(again.starts_with("order 11 told again") && !again.contains("to pay"), "{again}");
     }
 }

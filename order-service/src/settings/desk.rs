@@ -11,7 +11,7 @@ use service_chassis::settings::{SettingsError, SettingsReport};
 pub struct DeskSettings {
     /// Transactions at a time.
     pub workers: usize,
-    /// Most orders that wait.
+    /// Most orders that wait in each place.
     pub queue_orders: usize,
     /// Most orders of one transaction.
     pub batch_orders: usize,

@@ -28,7 +28,7 @@ impl Verdict {
         request: &OrderRequest,
         answer: &Result<CompletedOrder, CheckoutError>,
     ) {
-        let name = name(request.basket.user_id.0, &request.key);
+        let name = name(request.basket.user_id.0, &request.key().key);
         self.ledger.requested(&name);
         match answer {
             Ok(order) => self.ledger.acknowledged(&name, &order.id.to_string()),
