@@ -68,7 +68,7 @@ async fn a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it(rig: Ar
     for is_locked in [false, true] {
         let (shop, broker) = (rig.shop().await, broker());
         each_broker(&broker, |cluster, id| {
-            cluster.broker_round_trip_time(id, Duration::from_secs(1)).unwrap()
+            cluster.broker_round_trip_time(id, Duration::from_secs(1)).unwrap();
         });
         commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
         let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());

@@ -89,7 +89,7 @@ impl Begun {
         self.orders.iter().flat_map(|order| &order.basket.items).map(|item| item.product_id.0).collect()
     }
 
-    fn refuse(self, why: CheckoutError) {
+    fn refuse(self, why: &CheckoutError) {
         let verdicts = self.orders.iter().map(|_| Verdict::Answer(Err(why.clone()))).collect();
         self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
     }

@@ -35,7 +35,7 @@ async fn another_request_under_a_key_that_waits_or_runs_is_a_batch_later() {
     let repeats_rival = counted.place(order(1000, "first", &[2])).await;
     let third = counted.place(order(1000, "first", &[3])).await;
     let other = counted.place(order(1, "k", &[1])).await;
-    batch.refuse(CheckoutError::KeyReused);
+    batch.refuse(&CheckoutError::KeyReused);
     assert_eq!(first.await.unwrap(), Err(CheckoutError::KeyReused));
     let next = counted.begun().await;
     assert_eq!(next.products(), [1, 2], "the third waits for the second");
@@ -45,7 +45,7 @@ async fn another_request_under_a_key_that_waits_or_runs_is_a_batch_later() {
     }
     let next = counted.begun().await;
     assert_eq!(next.products(), [3]);
-    next.refuse(CheckoutError::KeyReused);
+    next.refuse(&CheckoutError::KeyReused);
     assert_eq!(third.await.unwrap(), Err(CheckoutError::KeyReused));
 }
 
