@@ -15,7 +15,7 @@ pub mod limits;
 pub mod request;
 
 use self::batch::Batches;
-use self::complete_orders::Completed;
+use self::complete_orders::{Completed, Decided};
 use self::desk::Desk;
 use self::limits::DeskLimits;
 use self::request::OrderRequest;
@@ -60,10 +60,18 @@ impl Checkout {
     /// # Errors
     /// [`error::CheckoutError`]; only [`error::CheckoutError::OutcomeUnknown`] may have bought something.
     pub async fn complete(&self, request: OrderRequest) -> Completed {
+        self.place(request).await.map(|purchase| purchase.order)
+    }
+
+    /// The same; the answer tells, too, whether the order is news.
+    ///
+    /// # Errors
+    /// [`error::CheckoutError`].
+    pub async fn place(&self, request: OrderRequest) -> Decided {
         self.desk.place(request).await
     }
 
-    /// How many orders wait for their transaction to begin.
+    /// How many orders wait for their transaction to begin, or for their key.
     pub fn waiting(&self) -> usize {
         self.desk.waiting()
     }

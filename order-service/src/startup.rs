@@ -189,6 +189,10 @@ impl Service {
         handle.stop(true).await;
         // An order whose buyer hung up has no request any more, but still its COMMIT.
         let settled = async {
+            let running = self.database.running_transactions();
+            if running > 0 {
+                info!("{running} transactions still run and are finished");
+            }
             self.checkout.close().await;
             self.database.settled().await;
         };
@@ -221,8 +225,9 @@ fn bind_http(
     metrics: HttpMetrics,
 ) -> Result<(Server, SocketAddr), StartupError> {
     let HttpSettings { host, port, .. } = &settings.http;
+    let for_requests = database.leaving(settings.desk.limits().sessions());
     let refused = |cause| StartupError::Http(ListenError::new("http", host, *port, cause));
-    http::bind(&settings.http, settings.orders.limits(), database.clone(), checkout, metrics).map_err(refused)
+    http::bind(&settings.http, settings.orders.limits(), for_requests, checkout, metrics).map_err(refused)
 }
 
 fn start_relay(

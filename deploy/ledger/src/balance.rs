@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use crate::{Answer, Event, Finding, Ledger};
+use crate::{Event, Finding, Ledger, Request};
 
 /// More findings than this are counted, not told.
 const MOST_TOLD: usize = 20;
@@ -20,7 +20,7 @@ pub struct Balance {
 pub struct Counts {
     /// Requests whose buyer knows that he has bought.
     pub acknowledged: usize,
-    /// Requests whose buyer knows that he has not.
+    /// Requests whose buyer knows that he has not: he was told so, or each attempt did nothing.
     pub refused: usize,
     /// Requests without an answer that tells.
     pub unclear: usize,
@@ -73,11 +73,13 @@ impl Counts {
             receipts: ledger.receipts.len(),
             ..Self::default()
         };
-        for answer in ledger.requests.values() {
-            match answer {
-                Answer::Acknowledged(_) => counts.acknowledged += 1,
-                Answer::Refused => counts.refused += 1,
-                Answer::Unclear => counts.unclear += 1,
+        for request in ledger.requests.values() {
+            if !request.promised.is_empty() {
+                counts.acknowledged += 1;
+            } else if request.refused || request.all_turned_away() {
+                counts.refused += 1;
+            } else {
+                counts.unclear += 1;
             }
         }
         let recorded: HashSet<&str> = ledger.records.values().map(|record| record.id.as_str()).collect();
@@ -93,31 +95,9 @@ fn check_orders(ledger: &Ledger, findings: &mut Vec<Finding>) {
     for order in &ledger.orders {
         by_request.entry(&order.request_key).or_default().push(&order.id);
     }
-    for (request_key, answer) in &ledger.requests {
+    for (request_key, request) in &ledger.requests {
         let orders = by_request.remove(request_key.as_str()).unwrap_or_default();
-        let request_key = request_key.clone();
-        match answer {
-            Answer::Acknowledged(promised) => {
-                let lost = promised.iter().filter(|order| !orders.contains(&order.as_str()));
-                findings.extend(lost.map(|order| Finding::OrderLost {
-                    request_key: request_key.clone(),
-                    order: order.clone(),
-                }));
-                if promised.len() > 1 {
-                    let orders = promised.iter().cloned().collect();
-                    findings.push(Finding::PromisedDifferently { request_key: request_key.clone(), orders });
-                }
-            }
-            Answer::Refused if !orders.is_empty() => {
-                let order = orders.join(", ");
-                findings.push(Finding::RefusedButBought { request_key: request_key.clone(), order });
-            }
-            Answer::Refused | Answer::Unclear => {}
-        }
-        if orders.len() > 1 {
-            let orders = orders.into_iter().map(str::to_owned).collect();
-            findings.push(Finding::BoughtTwice { request_key, orders });
-        }
+        check_answers(request_key, request, &orders, findings);
     }
     let unasked = by_request.into_values().flatten();
     findings.extend(unasked.map(|order| Finding::NeverAskedFor { order: order.to_owned() }));
@@ -129,6 +109,25 @@ fn check_orders(ledger: &Ledger, findings: &mut Vec<Finding>) {
     let with_event: HashSet<&str> = ledger.events.iter().map(|event| event.key.as_str()).collect();
     let silent = ledger.orders.iter().filter(|order| !with_event.contains(order.id.as_str()));
     findings.extend(silent.map(|order| Finding::NoEvent { order: order.id.clone() }));
+}
+
+/// Each answer is judged by itself: one that was true does not make up for one that was not.
+fn check_answers(request_key: &str, request: &Request, orders: &[&str], findings: &mut Vec<Finding>) {
+    let request_key = || request_key.to_owned();
+    let lost = request.promised.iter().filter(|order| !orders.contains(&order.as_str()));
+    findings
+        .extend(lost.map(|order| Finding::OrderLost { request_key: request_key(), order: order.clone() }));
+    if request.promised.len() > 1 {
+        let orders = request.promised.iter().cloned().collect();
+        findings.push(Finding::PromisedDifferently { request_key: request_key(), orders });
+    }
+    if (request.refused || request.all_turned_away()) && !orders.is_empty() {
+        findings.push(Finding::RefusedButBought { request_key: request_key(), order: orders.join(", ") });
+    }
+    if orders.len() > 1 {
+        let orders = orders.iter().copied().map(str::to_owned).collect();
+        findings.push(Finding::BoughtTwice { request_key: request_key(), orders });
+    }
 }
 
 fn check_records(ledger: &Ledger, findings: &mut Vec<Finding>) {

@@ -4,7 +4,8 @@
 //! were answered, what the database holds, what the topic holds, what the data platform received. Then
 //! it says whether the promise was kept:
 //!
-//! - an order that a buyer was promised is in the database, once for each request key, and a refused one is not;
+//! - an order that a buyer was promised is in the database, once for each request key, and a refused one is not, whatever
+//!   else the buyer was told before or after;
 //! - every committed event is in the topic and was received, and nothing else is or was;
 //! - the events of one key stand in one partition, and came the first time each in the order of their commits.
 //!
@@ -24,7 +25,7 @@ pub use finding::Finding;
 /// What all stations have seen.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    requests: BTreeMap<String, Answer>,
+    requests: BTreeMap<String, Request>,
     orders: Vec<Order>,
     events: Vec<Event>,
     /// By place in the topic: a record that is read twice is still one.
@@ -32,15 +33,23 @@ pub struct Ledger {
     receipts: Vec<String>,
 }
 
-/// What a buyer knows about his request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
-    /// None that tells: he may have bought or not.
-    Unclear,
-    /// Bought, as this order; as several, if he was told different ones.
-    Acknowledged(BTreeSet<String>),
-    /// Certainly not bought.
-    Refused,
+/// What a buyer was told of his request, in all his attempts. Nothing of it is forgotten over a later answer.
+#[derive(Clone, Debug, Default)]
+struct Request {
+    attempts: usize,
+    /// Attempts of which he knows that they did nothing, and no more.
+    turned_away: usize,
+    /// Whether he was told that he has not bought.
+    refused: bool,
+    /// What he was told that he has bought: several, if he was told different ones.
+    promised: BTreeSet<String>,
+}
+
+impl Request {
+    /// Whether no attempt is left that may have bought.
+    fn all_turned_away(&self) -> bool {
+        self.attempts > 0 && self.turned_away >= self.attempts
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,28 +65,30 @@ struct Event {
 }
 
 impl Ledger {
-    /// A buyer has sent a request under this key; until an answer tells more, its outcome is unclear.
+    /// A buyer has sent a request under this key; until an answer tells more, its outcome is unclear. Told again, it is
+    /// another attempt.
     pub fn requested(&mut self, request_key: &str) {
-        self.requests.entry(request_key.to_owned()).or_insert(Answer::Unclear);
+        self.request(request_key).attempts += 1;
     }
 
     /// The buyer was told that he has bought, as `order`.
     pub fn acknowledged(&mut self, request_key: &str, order: &str) {
-        let answer = self.requests.entry(request_key.to_owned()).or_insert(Answer::Unclear);
-        if let Answer::Acknowledged(promised) = answer {
-            promised.insert(order.to_owned());
-        } else {
-            *answer = Answer::Acknowledged(BTreeSet::from([order.to_owned()]));
-        }
+        self.request(request_key).promised.insert(order.to_owned());
     }
 
-    /// The buyer was told that he has bought nothing. It says nothing against an earlier promise under the same
-    /// key, which stands.
+    /// The buyer was told that he has bought nothing under this key. He may buy under it later, but then it is another
+    /// request, for which the ledger wants another name.
     pub fn refused(&mut self, request_key: &str) {
-        let answer = self.requests.entry(request_key.to_owned()).or_insert(Answer::Refused);
-        if *answer == Answer::Unclear {
-            *answer = Answer::Refused;
-        }
+        self.request(request_key).refused = true;
+    }
+
+    /// The buyer was told that this attempt did nothing, and nothing of others under this key.
+    pub fn turned_away(&mut self, request_key: &str) {
+        self.request(request_key).turned_away += 1;
+    }
+
+    fn request(&mut self, key: &str) -> &mut Request {
+        self.requests.entry(key.to_owned()).or_default()
     }
 
     /// The database holds this order.

@@ -127,11 +127,48 @@ fn a_refusal_that_bought_is_found() {
 }
 
 #[test]
-fn a_later_refusal_does_not_take_a_promise_back() {
+fn a_refusal_is_not_forgotten_over_a_promise_that_came_before_or_after_it() {
+    let mut before = Ledger::default();
+    before.requested("r1");
+    before.refused("r1");
+    for mut ledger in [before, Ledger::default()] {
+        ledger.requested("r1");
+        ledger.acknowledged("r1", "1");
+        ledger.order("1", "r1");
+        ledger.committed("1", "a");
+        ledger.recorded(0, 0, "1", "a");
+        ledger.received("a");
+        // Twice for the first of them, which is one lie.
+        ledger.refused("r1");
+        finds(&ledger, &[Finding::RefusedButBought { request_key: text("r1"), order: text("1") }]);
+        assert_eq!(ledger.balance().counts().acknowledged, 1);
+    }
+}
+
+#[test]
+fn an_attempt_that_did_nothing_says_nothing_of_the_others_under_its_key() {
     let mut ledger = kept();
-    ledger.refused("r1");
+    ledger.requested("r3");
+    ledger.turned_away("r3");
     finds(&ledger, &[]);
-    assert_eq!(ledger.balance().counts().acknowledged, 3);
+    ledger.requested("r4");
+    ledger.requested("r4");
+    ledger.turned_away("r4");
+    finds(&ledger, &[]);
+    assert_eq!(ledger.balance().counts().unclear, 1);
+}
+
+#[test]
+fn an_order_of_attempts_of_which_each_did_nothing_is_found() {
+    let mut ledger = kept();
+    for _ in 0..2 {
+        ledger.requested("r4");
+        ledger.turned_away("r4");
+    }
+    finds(&ledger, &[]);
+    assert_eq!(ledger.balance().counts().refused, 1);
+    ledger.order("12", "r4");
+    finds(&ledger, &[Finding::RefusedButBought { request_key: text("r4"), order: text("12") }]);
 }
 
 #[test]

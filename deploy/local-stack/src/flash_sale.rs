@@ -43,6 +43,8 @@ pub struct Sale {
     answers: HashMap<u32, Vec<Option<i64>>>,
     unclear: Vec<String>,
     latencies: Vec<Duration>,
+    /// How often requests were sent again, as they got no answer or none that tells.
+    pub asked_again: usize,
     left: i64,
 }
 
@@ -56,6 +58,7 @@ struct Told {
 /// Opens the sale and returns when every request is answered.
 pub async fn hold(shop: &Shop, size: Size) -> Result<Sale, ShopError> {
     let product_id = shop.create_product("Flash sale lamp", PRICE, size.pieces.into()).await?;
+    let asked_before = shop.asked_again();
     let queue = Arc::new(Mutex::new(requests(size).into_iter()));
     let run = uuid::Uuid::new_v4();
     let began = Instant::now();
@@ -77,11 +80,11 @@ pub async fn hold(shop: &Shop, size: Size) -> Result<Sale, ShopError> {
         let told = told.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         all.add(told);
     }
-    let took = began.elapsed();
+    let (took, asked_again) = (began.elapsed(), shop.asked_again() - asked_before);
     all.latencies.sort_unstable();
     let left = shop.stock_of(product_id).await?;
     let Told { answers, unclear, latencies } = all;
-    Ok(Sale { size, product_id, began, took, answers, unclear, latencies, left })
+    Ok(Sale { size, product_id, began, took, answers, unclear, latencies, asked_again, left })
 }
 
 /// The keys in the order in which they are sent; a repeat comes right behind its first, on another connection.
@@ -185,6 +188,10 @@ impl Sale {
         console.fact("refused", &format!("{:>7}  out of stock, and told so", count(refused)));
         let told_again = requests.saturating_sub(sold + refused);
         console.fact("told again", &format!("{:>7}  repeats that got their first order", count(told_again)));
+        console.fact(
+            "asked again",
+            &format!("{:>7}  times, as the answer was 503, 408 or none at all", count(self.asked_again)),
+        );
         console.fact("left", &format!("{:>7}  pieces", grouped(self.left)));
         console.fact("committed", &format!("{:>7}  orders in the database", count(committed)));
         console.fact(
@@ -233,8 +240,8 @@ mod tests {
     fn sale(answers: &[(u32, &[Option<i64>])], left: i64) -> Sale {
         let answers = answers.iter().map(|(key, orders)| (*key, orders.to_vec())).collect();
         let (began, took) = (Instant::now(), Duration::ZERO);
-        let (unclear, latencies) = (Vec::new(), Vec::new());
-        Sale { size: SMALL, product_id: 1, began, took, answers, unclear, latencies, left }
+        let (unclear, latencies, asked_again) = (Vec::new(), Vec::new(), 0);
+        Sale { size: SMALL, product_id: 1, began, took, answers, unclear, latencies, asked_again, left }
     }
 
     fn faults(sale: &Sale, committed: usize, delivered: usize) -> usize {

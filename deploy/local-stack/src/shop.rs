@@ -4,6 +4,8 @@
 //! outcome, or has not had the whole request in time (408, on a machine that is busy), the same request is sent again
 //! until it is answered. That is what makes a sample order survive somebody's `kill -9`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
@@ -95,11 +97,12 @@ pub enum Answer {
     Refused(Problem),
 }
 
-/// An order-service somewhere.
+/// An order-service somewhere. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Shop {
     client: reqwest::Client,
     root: String,
+    asked_again: Arc<AtomicUsize>,
 }
 
 /// A client for services on this machine: no proxy, no certificates.
@@ -124,7 +127,12 @@ pub fn client_with_idle(connections: usize) -> Result<reqwest::Client, ShopError
 impl Shop {
     /// The order-service at `root`, such as `http://127.0.0.1:8080`.
     pub fn new(client: reqwest::Client, root: String) -> Self {
-        Self { client, root }
+        Self { client, root, asked_again: Arc::default() }
+    }
+
+    /// How often requests were sent again until now, as there was no answer or none that tells.
+    pub fn asked_again(&self) -> usize {
+        self.asked_again.load(Ordering::Relaxed)
     }
 
     /// Creates a product; answers its number.
@@ -207,6 +215,7 @@ impl Shop {
             if tokio::time::Instant::now() > deadline {
                 return Err(ShopError::Silent { path: path.to_owned(), cause });
             }
+            self.asked_again.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -267,7 +276,7 @@ mod tests {
         let Answer::Completed(order) = shop.place_order_under("one", &basket).await.unwrap() else {
             panic!("it was refused");
         };
-        assert_eq!(order.order_id, 7);
+        assert_eq!((order.order_id, shop.clone().asked_again()), (7, 1));
         served.await.unwrap();
     }
 }

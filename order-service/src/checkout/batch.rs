@@ -5,26 +5,26 @@
 //! | what went wrong | what is done |
 //! |---|---|
 //! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought |
-//! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed |
+//! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed; a repeat is told what it bought, which needs no lock |
 //! | an order that the database refuses, a panic | halves, until it is alone: its neighbours are bought |
 //! | deadlock, time-out, a twin that was first, a lost connection | again, a few times |
 //! | the database is away | nothing was done, and that is the answer |
 //!
 //! The rules are in [`policy`]; here they are carried out.
 
+mod held;
 mod policy;
 
+use self::held::held_throughout;
 use self::policy::{Progress, Step, Trouble, step};
-use super::complete_orders::{Completed, complete_orders};
+use super::complete_orders::{Decided, bought_before, complete_orders};
 use super::desk::{CompleteBatches, Lane, Rows};
 use super::error::CheckoutError;
 use super::request::OrderRequest;
-use crate::domain::ids::{CouponId, ProductId};
 use crate::outbox::wake_up::WakeUp;
 use crate::storage::database::Database;
 use crate::storage::error::DatabaseError;
 use crate::storage::transaction_completion::{Outcome, RollbackCause, in_transaction};
-use crate::storage::{coupons, products, stock};
 use chrono::{DateTime, SubsecRound, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -36,9 +36,7 @@ use tracing::warn;
 
 /// The most transactions that one batch may cost; many bad orders in one are an outage, not many bad orders.
 const MOST_TRANSACTIONS: u32 = 64;
-/// Between looks at a row that may be held.
-const PROBE_INTERVAL: Duration = Duration::from_millis(10);
-/// For how long a row must be locked, whenever it is looked at, before orders that need it are set aside.
+/// For how long one holder must have a row before orders that need it are set aside.
 const SET_ASIDE_AFTER: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +58,7 @@ pub struct Batches {
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It is decided.
-    Answer(Completed),
+    Answer(Decided),
     /// It was rolled back, as somebody else holds a row of it: it waits in the slow lane.
     Postponed,
 }
@@ -79,7 +77,7 @@ pub(super) struct Ended {
 /// Why a transaction has nothing to keep.
 enum NotKept {
     /// Every order was refused or is repeated: no COMMIT is needed, and so no flush.
-    NothingBought(Vec<Completed>),
+    NothingBought(Vec<Decided>),
     Database(DatabaseError),
 }
 
@@ -127,8 +125,8 @@ impl Batches {
         };
         let mut positions: Vec<usize> = (0..requests.len()).collect();
         if lane == Lane::Slow {
-            let held = self.held_throughout(held.clone(), self.database.lock_timeout()).await;
-            positions = run.refuse(positions, &held);
+            let held = held_throughout(&self.database, held, self.database.lock_timeout()).await;
+            positions = run.refuse(positions, &held).await;
         }
         run.parts.push_back(Part { positions, repeats: 0, unknown_since: None });
         while let Some(part) = run.parts.pop_front() {
@@ -141,7 +139,7 @@ impl Batches {
         Ended { verdicts, held: run.held, free: run.free }
     }
 
-    async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Completed>, Trouble> {
+    async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Decided>, Trouble> {
         let (topic, wake_up) = (self.topic.clone(), self.wake_up.clone());
         let outcome = in_transaction(&self.database, move |transaction| {
             async move {
@@ -168,40 +166,14 @@ impl Batches {
         }
     }
 
-    /// Which of these rows somebody else holds now. Without an answer it is none: the next transaction will tell.
-    async fn held(&self, rows: &Rows) -> Rows {
-        let product_ids: Vec<i64> = rows.products.iter().map(|id| id.0).collect();
-        let coupon_ids: Vec<i64> = rows.coupons.iter().map(|id| id.0).collect();
-        let look = async {
-            let session = self.database.session().await?;
-            let mut held = stock::held(&session, &product_ids).await?;
-            held.extend(products::held(&session, &product_ids).await?);
-            Ok::<_, DatabaseError>((held, coupons::held(&session, &coupon_ids).await?))
-        };
-        match self.database.within_limit(look).await {
-            Ok((products, coupons)) => Rows {
-                products: products.into_iter().map(ProductId).collect(),
-                coupons: coupons.into_iter().map(CouponId).collect(),
-            },
-            Err(error) => {
-                warn!("held rows cannot be told: {error}");
-                Rows::default()
-            }
-        }
-    }
-
-    /// Which of these rows are locked whenever they are looked at, for so long. One look would take a row for held that
-    /// buyers lock and free again all the time, ours in another lane or those of another replica.
-    async fn held_throughout(&self, mut rows: Rows, time: Duration) -> Rows {
-        let until = Instant::now() + time;
-        while !rows.is_empty() {
-            rows.retain(&self.held(&rows).await);
-            if Instant::now() >= until {
-                break;
-            }
-            sleep(PROBE_INTERVAL).await;
-        }
-        rows
+    /// What was bought under the keys of these orders before, for each of them. A committed row is final, and is read
+    /// without any lock. Without an answer it is none.
+    async fn bought_before(&self, requests: &[OrderRequest]) -> Vec<Option<Decided>> {
+        let looking = async { bought_before(&*self.database.session().await?, requests).await };
+        self.database.within_limit(looking).await.unwrap_or_else(|error| {
+            warn!("earlier orders cannot be told: {error}");
+            requests.iter().map(|_| None).collect()
+        })
     }
 }
 
@@ -245,7 +217,13 @@ impl Run<'_> {
         };
         let next = step(&trouble, progress);
         warn!("a transaction of {} orders was not committed: {trouble}; {next}", progress.orders);
-        self.carry_out(next, Part { unknown_since, ..part }).await;
+        let mut part = Part { unknown_since, ..part };
+        if let (Trouble::Locked(_) | Trouble::Busy(_), Step::GiveUp(CheckoutError::Unavailable(_))) =
+            (&trouble, &next)
+        {
+            part.positions = self.tell_again(part.positions).await;
+        }
+        self.carry_out(next, part).await;
     }
 
     async fn carry_out(&mut self, next: Step, mut part: Part) {
@@ -264,9 +242,9 @@ impl Run<'_> {
             }
             Step::SetAside => {
                 let rows = Rows::of(part.positions.iter().map(|&position| &self.requests[position]));
-                let held = self.batches.held_throughout(rows, SET_ASIDE_AFTER).await;
+                let held = held_throughout(&self.batches.database, &rows, SET_ASIDE_AFTER).await;
                 part.repeats += 1;
-                part.positions = self.set_aside(part.positions, &held);
+                part.positions = self.set_aside(part.positions, &held).await;
                 self.parts.push_front(part);
             }
             Step::GiveUp(error) => self.decide(&part.positions, &error),
@@ -274,19 +252,36 @@ impl Run<'_> {
     }
 
     /// Takes out the orders that need one of these rows, to wait in the slow lane; what is left.
-    fn set_aside(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
+    async fn set_aside(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
         let (stuck, rest) = self.split(positions, held);
-        for position in stuck {
+        for position in self.tell_again(stuck).await {
             self.verdicts[position] = Some(Verdict::Postponed);
         }
         rest
     }
 
     /// Takes out the orders that need one of these rows, which they have waited for long enough; what is left.
-    fn refuse(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
+    async fn refuse(&mut self, positions: Vec<usize>, held: &Rows) -> Vec<usize> {
         let (stuck, rest) = self.split(positions, held);
         let locked = "a product or coupon of the order is locked by somebody else".to_owned();
+        let stuck = self.tell_again(stuck).await;
         self.decide(&stuck, &CheckoutError::Unavailable(locked));
+        rest
+    }
+
+    /// Answers those that were bought before; what is left.
+    async fn tell_again(&mut self, positions: Vec<usize>) -> Vec<usize> {
+        if positions.is_empty() {
+            return positions;
+        }
+        let earlier = self.batches.bought_before(&self.requests_of(&positions)).await;
+        let mut rest = Vec::new();
+        for (position, earlier) in positions.into_iter().zip(earlier) {
+            match earlier {
+                Some(answer) => self.verdicts[position] = Some(Verdict::Answer(answer)),
+                None => rest.push(position),
+            }
+        }
         rest
     }
 

@@ -33,6 +33,18 @@ use uuid::Uuid;
 /// What became of one request.
 pub type Completed = Result<CompletedOrder, CheckoutError>;
 
+/// A completed order, as one who asked for it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purchase {
+    /// The order.
+    pub order: CompletedOrder,
+    /// Whether it was completed for him just now. To everybody else who asks under its key it is told again.
+    pub is_new: bool,
+}
+
+/// What became of one request, and whether it is news.
+pub type Decided = Result<Purchase, CheckoutError>;
+
 /// The rows that the decision needs, all locked where they can change.
 struct Locked {
     counter: Counter,
@@ -51,16 +63,17 @@ pub async fn complete_orders(
     requests: &[OrderRequest],
     topic: &str,
     now: impl Fn() -> DateTime<Utc>,
-) -> Result<Vec<Completed>, DatabaseError> {
+) -> Result<Vec<Decided>, DatabaseError> {
     let Locked { mut counter, mut stored, order_ids } = lock_in_time(transaction, requests).await?;
     let now = now();
     let mut results = Vec::with_capacity(requests.len());
     let mut bought = Vec::new();
     for ((position, request), id) in requests.iter().enumerate().zip(order_ids) {
-        results.push(match stored.remove(&request.request_key()) {
+        results.push(match stored.remove(request.key()) {
             Some(earlier) => answer_repeated(request, earlier),
             None => counter
                 .complete(&request.basket, id, Uuid::now_v7(), now)
+                .map(|order| Purchase { order, is_new: true })
                 .map_err(CheckoutError::from)
                 .inspect(|_| bought.push(position)),
         });
@@ -68,7 +81,7 @@ pub async fn complete_orders(
     let Some(writes) = Writes::of(&counter, requests, &results, &bought)? else { return Ok(results) };
     transaction.write_last(move |session| async move { writes.run(session).await }.boxed());
     for position in bought {
-        if let Ok(order) = &results[position] {
+        if let Ok(Purchase { order, .. }) = &results[position] {
             let trace = requests[position].trace.clone();
             let message = order_completed(order, topic, trace);
             transaction.publish(message.map_err(|error| DatabaseError::Refused(error.to_string()))?);
@@ -93,7 +106,7 @@ async fn lock(session: &Session, requests: &[OrderRequest]) -> Result<Locked, Da
     let product_ids: Vec<i64> = product_ids.into_iter().collect();
     let coupon_ids: Vec<i64> = coupon_ids.into_iter().collect();
     let user_ids: Vec<i64> = baskets().map(|basket| basket.user_id.0).collect();
-    let keys: Vec<&str> = requests.iter().map(|request| request.key.as_str()).collect();
+    let keys: Vec<&str> = requests.iter().map(|request| request.key().key.as_str()).collect();
 
     let (stock, coupons, stored, order_ids) = try_join!(
         stock::lock(session, &product_ids),
@@ -102,16 +115,32 @@ async fn lock(session: &Session, requests: &[OrderRequest]) -> Result<Locked, Da
         orders::draw_ids(session, requests.len()),
     )?;
     let stored = orders::with_lines(session, stored).await?;
-    Ok(Locked {
-        counter: Counter::new(Shelf::new(stock), coupons),
-        stored: stored.into_iter().map(|stored| (stored.request_key.clone(), stored)).collect(),
-        order_ids,
-    })
+    Ok(Locked { counter: Counter::new(Shelf::new(stock), coupons), stored: by_key(stored), order_ids })
 }
 
-fn answer_repeated(request: &OrderRequest, earlier: StoredOrder) -> Completed {
+/// What each of `requests` is answered if its key was used before. It waits for no lock, so a twin that is about to commit is
+/// not seen: this is for those who cannot have the locks.
+pub(super) async fn bought_before(
+    session: &Session,
+    requests: &[OrderRequest],
+) -> Result<Vec<Option<Decided>>, DatabaseError> {
+    let user_ids: Vec<i64> = requests.iter().map(|request| request.basket.user_id.0).collect();
+    let keys: Vec<&str> = requests.iter().map(|request| request.key().key.as_str()).collect();
+    let stored = orders::by_request_keys(session, &user_ids, &keys).await?;
+    let mut stored = by_key(orders::with_lines(session, stored).await?);
+    let earlier = |request: &OrderRequest| {
+        stored.remove(request.key()).map(|earlier| answer_repeated(request, earlier))
+    };
+    Ok(requests.iter().map(earlier).collect())
+}
+
+fn by_key(stored: Vec<StoredOrder>) -> HashMap<RequestKey, StoredOrder> {
+    stored.into_iter().map(|stored| (stored.request_key.clone(), stored)).collect()
+}
+
+fn answer_repeated(request: &OrderRequest, earlier: StoredOrder) -> Decided {
     if earlier.fingerprint == request.fingerprint() {
-        Ok(earlier.order)
+        Ok(Purchase { order: earlier.order, is_new: false })
     } else {
         Err(CheckoutError::KeyReused)
     }
@@ -130,7 +159,7 @@ impl Writes {
     fn of(
         counter: &Counter,
         requests: &[OrderRequest],
-        results: &[Completed],
+        results: &[Decided],
         bought: &[usize],
     ) -> Result<Option<Self>, DatabaseError> {
         if bought.is_empty() {
@@ -141,9 +170,9 @@ impl Writes {
             counter.used_coupons().map(|(coupon_id, order_id)| (coupon_id.0, order_id.0)).unzip();
         let mut orders = NewOrders::default();
         for &position in bought {
-            if let Ok(order) = &results[position] {
+            if let Ok(Purchase { order, .. }) = &results[position] {
                 let request = &requests[position];
-                orders.push(order, request.key.clone(), request.fingerprint())?;
+                orders.push(order, request.key().key.clone(), request.fingerprint())?;
             }
         }
         Ok(Some(Self { product_ids, on_hand, coupon_ids, used_by, orders }))

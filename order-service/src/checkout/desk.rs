@@ -18,9 +18,9 @@ mod waiting;
 
 pub(crate) use self::lanes::{Lane, Rows};
 use self::metrics::DeskMetrics;
-use self::waiting::{Buyer, GivenUp, Taken, Waiting};
+use self::waiting::{Admitted, Buyer, GivenUp, Taken, Waiting};
 use super::batch::{Ended, Verdict};
-use super::complete_orders::Completed;
+use super::complete_orders::Decided;
 use super::error::CheckoutError;
 use super::limits::{BatchLimits, DeskLimits};
 use super::request::OrderRequest;
@@ -99,18 +99,20 @@ impl Desk {
     ///
     /// # Errors
     /// [`CheckoutError`].
-    pub async fn place(&self, request: OrderRequest) -> Completed {
+    pub async fn place(&self, request: OrderRequest) -> Decided {
         let placed = self.counter.book.metrics.placed();
         let answer = self.place_and_wait(request).await;
         placed.answered(&answer);
         answer
     }
 
-    async fn place_and_wait(&self, request: OrderRequest) -> Completed {
-        let key = request.request_key();
+    async fn place_and_wait(&self, request: OrderRequest) -> Decided {
+        let key = request.key().clone();
         let number = self.counter.buyers.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answered) = oneshot::channel();
-        self.counter.book.admit(request, Buyer { number, answer })?;
+        let admitted = self.counter.book.admit(request, Buyer { number, answer })?;
+        let _hangs_up =
+            (admitted == Admitted::Rival).then(|| Rival { book: &self.counter.book, key: &key, number });
         match timeout(self.answer_timeout, &mut answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(lost()),
@@ -118,10 +120,10 @@ impl Desk {
         }
     }
 
-    /// How many orders wait in both lanes, those whose buyers gave up included.
+    /// How many orders wait, in both lanes and for their key, those whose buyers gave up in a lane included.
     pub fn waiting(&self) -> usize {
         let waiting = self.counter.book.lock();
-        waiting.waiting(Lane::Fast) + waiting.waiting(Lane::Slow)
+        waiting.waiting(Lane::Fast) + waiting.waiting(Lane::Slow) + waiting.rivals()
     }
 
     /// Shows what the desk measures.
@@ -136,12 +138,7 @@ impl Desk {
         self.counter.workers.wait().await;
     }
 
-    fn give_up(
-        &self,
-        key: &RequestKey,
-        number: u64,
-        answered: &mut oneshot::Receiver<Completed>,
-    ) -> Completed {
+    fn give_up(&self, key: &RequestKey, number: u64, answered: &mut oneshot::Receiver<Decided>) -> Decided {
         match self.counter.book.lock().give_up(key, number) {
             GivenUp::InTime => {
                 Err(CheckoutError::Unavailable("it waited for too long, and was not begun".to_owned()))
@@ -155,6 +152,21 @@ impl Desk {
     }
 }
 
+/// A buyer who waits for his key. If he hangs up, his order goes at once: a key may be answered late.
+struct Rival<'b> {
+    book: &'b Book,
+    key: &'b RequestKey,
+    number: u64,
+}
+
+impl Drop for Rival<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.book.lock();
+        waiting.give_up(self.key, self.number);
+        self.book.metrics.show_waiting(&waiting);
+    }
+}
+
 impl Drop for Counter {
     fn drop(&mut self) {
         self.book.closed.cancel();
@@ -162,20 +174,20 @@ impl Drop for Counter {
 }
 
 impl Book {
-    fn admit(&self, request: OrderRequest, buyer: Buyer) -> Result<(), CheckoutError> {
+    fn admit(&self, request: OrderRequest, buyer: Buyer) -> Result<Admitted, CheckoutError> {
         if self.closed.is_cancelled() {
             return Err(CheckoutError::Unavailable("the service is stopping".to_owned()));
         }
-        let lane = {
+        let admitted = {
             let mut waiting = self.lock();
-            let lane = waiting.admit(request, buyer, Instant::now())?;
+            let admitted = waiting.admit(request, buyer, Instant::now())?;
             self.metrics.show_waiting(&waiting);
-            lane
+            admitted
         };
-        if let Some(lane) = lane {
+        if let Admitted::Into(lane) = admitted {
             self.signal(lane).notify_one();
         }
-        Ok(())
+        Ok(admitted)
     }
 
     /// The next batch of a lane, empty when nobody waits. Other workers are told when somebody is left.
@@ -244,31 +256,30 @@ impl Worker {
     }
 
     async fn complete(&self, Taken { orders, held, .. }: Taken) {
-        let keys: Vec<RequestKey> = orders.iter().map(OrderRequest::request_key).collect();
         let batch: Arc<[OrderRequest]> = orders.into();
         let running = AssertUnwindSafe(self.batches.complete(&batch, self.lane, &held)).catch_unwind();
         let ended = running.await;
-        self.settle(&batch, &keys, ended.ok());
+        self.settle(&batch, ended.ok());
         self.book.answered.notify_waiters();
     }
 
-    fn settle(&self, batch: &[OrderRequest], keys: &[RequestKey], ended: Option<Ended>) {
+    fn settle(&self, batch: &[OrderRequest], ended: Option<Ended>) {
         let mut waiting = self.book.lock();
         let now = Instant::now();
         match ended {
             // The panic hook has reported it. What was committed is known to the key, so the answer is the honest one.
             None => {
                 let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
-                for key in keys {
-                    waiting.answer(key, &unknown, now);
+                for request in batch {
+                    waiting.answer(request.key(), &unknown, now);
                 }
             }
             Some(ended) => {
                 waiting.release(&ended.free);
                 waiting.hold(&ended.held);
-                for ((request, key), verdict) in batch.iter().zip(keys).zip(ended.verdicts) {
+                for (request, verdict) in batch.iter().zip(ended.verdicts) {
                     match verdict {
-                        Verdict::Answer(answer) => waiting.answer(key, &answer, now),
+                        Verdict::Answer(answer) => waiting.answer(request.key(), &answer, now),
                         Verdict::Postponed => waiting.postpone(request.clone(), now),
                     }
                 }

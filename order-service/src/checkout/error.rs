@@ -1,10 +1,10 @@
 //! # Checkout errors
 //!
 //! Split by what the buyer can do: change the order, change the key, try again later, or ask again under the
-//! same key.
+//! same key. *Nothing was stored* is said of this attempt alone: what an earlier one under the same key did is told only
+//! by an answer that comes from a look-up, which is an order, [`CheckoutError::Refused`] or [`CheckoutError::KeyReused`].
 
 use crate::domain::order::OrderRefusal;
-use crate::storage::error::DatabaseError;
 use thiserror::Error;
 
 /// Why there is no order to show.
@@ -13,7 +13,7 @@ pub enum CheckoutError {
     /// This order cannot be completed; nothing was stored, and it may be tried again.
     #[error(transparent)]
     Refused(#[from] OrderRefusal),
-    /// Another request was completed under this key, or is about to be.
+    /// Another request was completed under this key.
     #[error("the request key was used for another request")]
     KeyReused,
     /// More orders wait than are allowed; this one was not taken in.
@@ -28,17 +28,4 @@ pub enum CheckoutError {
     /// A defect; nothing was stored.
     #[error("the order failed: {0}")]
     Failed(String),
-}
-
-impl From<DatabaseError> for CheckoutError {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::Unavailable(cause)
-            | DatabaseError::NotAdmitted(cause)
-            | DatabaseError::Locked(cause)
-            | DatabaseError::Busy(cause) => Self::Unavailable(cause),
-            DatabaseError::OutcomeUnknown(cause) => Self::OutcomeUnknown(cause),
-            DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Failed(error.to_string()),
-        }
-    }
 }

@@ -14,10 +14,18 @@ pub struct OrderLimits {
 pub struct DeskLimits {
     /// Transactions at a time.
     pub workers: usize,
-    /// Most orders that wait; the next is turned away at once.
+    /// Most orders that wait in each of three places: for their transaction, for a row that somebody else has locked, and
+    /// for a key that is at the desk with another request. The next is turned away at once.
     pub queue_orders: usize,
     /// What one transaction takes of them.
     pub batch: BatchLimits,
+}
+
+impl DeskLimits {
+    /// The most sessions that it uses at a time: each worker one, the slow lane's included.
+    pub fn sessions(&self) -> usize {
+        self.workers + 1
+    }
 }
 
 /// What one transaction completes at most. An order with more lines than that is a transaction of its own.

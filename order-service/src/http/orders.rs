@@ -5,8 +5,9 @@
 use super::answer;
 use super::idempotency_key;
 use super::json_body::{JsonBody, objects};
-use super::problem::{Problem, ProblemType};
+use super::problem::{IDEMPOTENCY_KEY, Problem, ProblemType};
 use crate::checkout::Checkout;
+use crate::checkout::complete_orders::Purchase;
 use crate::checkout::error::CheckoutError;
 use crate::checkout::limits::OrderLimits;
 use crate::checkout::request::OrderRequest;
@@ -18,7 +19,6 @@ use crate::storage::database::Database;
 use crate::storage::orders;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, SubsecRound, Utc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use shared_messages::OccurredAt;
@@ -102,7 +102,7 @@ pub struct OrderLine {
         (status = 403, description = "the coupon is another user's", content_type = "application/problem+json"),
         (status = 409, description = "out of stock, coupon used or expired", content_type = "application/problem+json"),
         (status = 422, description = "not valid, unknown product or coupon, or the key was used for another request", content_type = "application/problem+json"),
-        (status = 503, description = "not available, or the outcome is unknown: repeat with the same key", content_type = "application/problem+json"),
+        (status = 503, description = "not available, or the outcome is unknown: with idempotencyKey in the problem, repeat with this key until you are told", content_type = "application/problem+json"),
     )
 )]
 pub async fn place(
@@ -110,12 +110,11 @@ pub async fn place(
     checkout: web::Data<Checkout>,
     JsonBody(order): JsonBody<PlaceOrder>,
 ) -> Result<HttpResponse, Problem> {
-    let sent_key = idempotency_key::from_request(&request)?;
-    let key = sent_key.unwrap_or_else(OrderRequest::made_key);
-    let order = OrderRequest { basket: order.into_basket(), key: key.clone(), trace: trace_of(&request) };
-    let asked_at = Utc::now().trunc_subsecs(6);
-    let completed = checkout.complete(order).await.map_err(|error| problem_of(error, &key))?;
-    info!(order.id = completed.id.0, event.id = %completed.event_id, "{}", told(&completed, asked_at));
+    let key = Key::of(idempotency_key::from_request(&request)?);
+    let order = OrderRequest::new(order.into_basket(), key.text().to_owned(), trace_of(&request));
+    let purchase = checkout.place(order).await.map_err(|error| problem_of(error, &key))?;
+    info!(order.id = purchase.order.id.0, event.id = %purchase.order.event_id, "{}", told(&purchase));
+    let completed = purchase.order;
     let location = format!("/orders/{}", completed.id);
     answer::created(Some(location), &Order::from(completed))
 }
@@ -136,12 +135,15 @@ pub async fn read(database: web::Data<Database>, id: web::Path<i64>) -> Result<H
     answer::ok(&Order::from(order.ok_or_else(not_found)?))
 }
 
-/// An order that is older than the request was bought by an earlier one under the same key.
-fn told(order: &CompletedOrder, asked_at: DateTime<Utc>) -> String {
-    if order.completed_at < asked_at {
-        format!("order {} told again to a repeated request; it was completed before", order.id)
-    } else {
+/// Each order is logged as completed once: a repeat, one that joined it at the desk included, is told it again.
+fn told(Purchase { order, is_new }: &Purchase) -> String {
+    if *is_new {
         format!("order {} completed, {} to pay", order.id, order.paid())
+    } else {
+        format!(
+            "order {} told again to a repeated request, or after a COMMIT whose answer was lost",
+            order.id
+        )
     }
 }
 
@@ -188,29 +190,65 @@ fn trace_of(request: &HttpRequest) -> Option<TraceContext> {
     TraceContext::from_received(header(TRACEPARENT)?, header(TRACESTATE))
 }
 
-fn problem_of(error: CheckoutError, key: &str) -> Problem {
+/// Under which key an order is placed.
+enum Key {
+    /// The buyer's own. An earlier request may have come under it, here or elsewhere.
+    Sent(String),
+    /// One that nobody else has, so this request is all that ever came under it.
+    Made(String),
+}
+
+impl Key {
+    fn of(sent: Option<String>) -> Self {
+        sent.map_or_else(|| Self::Made(OrderRequest::made_key()), Self::Sent)
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Sent(key) | Self::Made(key) => key,
+        }
+    }
+
+    /// What is said of an order for which this request did nothing. An earlier one under the same key may have bought it
+    /// all the same, and its buyer may be here because nobody could tell him: he hears nothing that sounds like an end.
+    fn nothing_done(&self, problem: Problem) -> Problem {
+        match self {
+            Self::Sent(key) => problem.repeat_under(
+                "this request did nothing; whether an earlier one with this Idempotency-Key did is not known here: \
+                 repeat it with the same key until you are told",
+                key,
+            ),
+            Self::Made(_) => problem,
+        }
+    }
+}
+
+fn problem_of(error: CheckoutError, key: &Key) -> Problem {
     match error {
         CheckoutError::Refused(refusal) => refusal_problem(refusal),
         CheckoutError::KeyReused => Problem::new(
             ProblemType::IdempotencyKeyReused,
             "this Idempotency-Key is used by another request of this user; send another key",
         ),
-        CheckoutError::Overloaded => Problem::overloaded(),
+        CheckoutError::Overloaded => key.nothing_done(Problem::overloaded()),
         // The desk has told it once, for all orders that it met.
         CheckoutError::Unavailable(cause) => {
             debug!("an order was not completed: {cause}");
-            Problem::unavailable()
+            key.nothing_done(Problem::unavailable())
         }
         CheckoutError::OutcomeUnknown(cause) => {
             debug!("the outcome of an order is unknown: {cause}");
             let detail = "the order may be complete; repeat the request with this Idempotency-Key to know";
             Problem::new(ProblemType::OutcomeUnknown, detail)
-                .with("idempotencyKey", key)
+                .with(IDEMPOTENCY_KEY, key.text())
                 .with_header(RETRY_AFTER, "1".to_owned())
         }
         CheckoutError::Failed(cause) => {
             error!("an order failed: {cause}");
-            Problem::internal()
+            match key {
+                Key::Sent(key) => Problem::internal().with(IDEMPOTENCY_KEY, key.as_str()),
+                Key::Made(_) => Problem::internal(),
+            }
         }
     }
 }
@@ -253,11 +291,28 @@ fn coupon_problem(id: CouponId, refusal: CouponRefusal) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
+
+    /// Whoever sent a key may have sent it before, and heard that nobody knows.
+    #[test]
+    fn who_sent_a_key_never_hears_that_nothing_was_done() {
+        let errors = [
+            CheckoutError::Overloaded,
+            CheckoutError::Unavailable("away".to_owned()),
+            CheckoutError::OutcomeUnknown("lost".to_owned()),
+            CheckoutError::Failed("a defect".to_owned()),
+        ];
+        for error in errors {
+            let sent = problem_of(error.clone(), &Key::Sent("k".to_owned()));
+            assert!(!sent.to_string().contains("nothing was done"), "{sent}");
+            assert_eq!(sent.member(IDEMPOTENCY_KEY), Some(&"k".into()), "{sent}");
+            let of_one_request = problem_of(error.clone(), &Key::of(None));
+            let open = matches!(error, CheckoutError::OutcomeUnknown(_));
+            assert_eq!(of_one_request.member(IDEMPOTENCY_KEY).is_some(), open, "{of_one_request}");
+        }
+    }
 
     #[test]
     fn an_order_that_a_repeat_is_told_again_is_not_logged_as_completed() {
-        let completed_at = Utc::now();
         let order = CompletedOrder {
             id: OrderId(11),
             event_id: Uuid::nil(),
@@ -266,10 +321,11 @@ mod tests {
             total: Money::ZERO,
             discount: Money::ZERO,
             coupon_id: None,
-            completed_at,
+            completed_at: chrono::DateTime::UNIX_EPOCH,
         };
-        assert_eq!(told(&order, completed_at), "order 11 completed, 0 to pay");
-        let again = told(&order, completed_at + TimeDelta::milliseconds(1));
+        let new = Purchase { order, is_new: true };
+        assert_eq!(told(&new), "order 11 completed, 0 to pay");
+        let again = told(&Purchase { is_new: false, ..new });
         assert!(again.starts_with("order 11 told again") && !again.contains("to pay"), "{again}");
     }
 }

@@ -54,9 +54,9 @@ pub enum ProblemType {
     IdempotencyKeyMalformed,
     /// The `Idempotency-Key` was used for another request.
     IdempotencyKeyReused,
-    /// More orders wait than are allowed; nothing was done.
+    /// More orders wait than are allowed; this request did nothing.
     Overloaded,
-    /// The database is away; nothing was done.
+    /// The database is away; this request did nothing.
     Unavailable,
     /// Nobody knows whether it was done.
     OutcomeUnknown,
@@ -101,6 +101,9 @@ impl ProblemType {
     }
 }
 
+/// The member that names the key under which a request is to be repeated, as nobody knows what became of it.
+pub const IDEMPOTENCY_KEY: &str = "idempotencyKey";
+
 /// A failure on its way to the client.
 #[derive(Debug)]
 pub struct Problem {
@@ -121,6 +124,19 @@ impl Problem {
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(member.to_owned(), value.into());
         self
+    }
+
+    /// Says instead that the request is to be repeated under this key.
+    #[must_use]
+    pub fn repeat_under(mut self, detail: &str, key: &str) -> Self {
+        detail.clone_into(&mut self.detail);
+        self.with(IDEMPOTENCY_KEY, key)
+    }
+
+    /// A member, if there is one of this name.
+    #[cfg(test)]
+    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+        self.extensions.get(name)
     }
 
     /// Adds a header.
@@ -151,13 +167,13 @@ impl Problem {
         Self::new(ProblemType::NotFound, detail)
     }
 
-    /// The database is away; nothing was done, so it may be tried again.
+    /// The database is away; nothing was done, so it may be tried again. Not for an order under a key that its buyer sent.
     pub fn unavailable() -> Self {
         Self::new(ProblemType::Unavailable, "nothing was done; try again in a moment")
             .with_header(RETRY_AFTER, "1".to_owned())
     }
 
-    /// More orders wait than are allowed; this one was not even taken in.
+    /// More orders wait than are allowed; this one was not even taken in. Likewise.
     pub fn overloaded() -> Self {
         Self::new(ProblemType::Overloaded, "nothing was done; try again in a moment")
             .with_header(RETRY_AFTER, "1".to_owned())

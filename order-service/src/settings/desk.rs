@@ -11,7 +11,7 @@ use service_chassis::settings::{SettingsError, SettingsReport};
 pub struct DeskSettings {
     /// Transactions at a time.
     pub workers: usize,
-    /// Most orders that wait.
+    /// Most orders that wait in each place.
     pub queue_orders: usize,
     /// Most orders of one transaction.
     pub batch_orders: usize,
@@ -35,7 +35,7 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
     must(
         desk.workers.saturating_add(2) <= database.pool_size,
         "desk.workers",
-        "must be at most database.pool_size less 2: each worker takes a connection, the slow lane one and reading requests one",
+        "must be at most database.pool_size less 2: each worker takes a connection, the slow lane one, and the rest is for other requests",
     )?;
     must((1..=1_000_000).contains(&desk.queue_orders), "desk.queue_orders", "must be from 1 to 1000000")?;
     must((1..=5_000).contains(&desk.batch_orders), "desk.batch_orders", "must be from 1 to 5000")?;

@@ -62,14 +62,6 @@ pub async fn lock(mut session: &Session, coupon_ids: &[i64]) -> Result<Vec<Coupo
     rows.into_iter().map(from_row).collect()
 }
 
-/// Those of these coupons whose row somebody else has locked at this moment.
-pub async fn held(mut session: &Session, coupon_ids: &[i64]) -> Result<Vec<i64>, DatabaseError> {
-    let rows = || coupon::table.select(coupon::id).filter(coupon::id.eq_any(coupon_ids));
-    let free: Vec<i64> = rows().for_no_key_update().skip_locked().load(&mut session).await?;
-    let all: Vec<i64> = rows().load(&mut session).await?;
-    Ok(all.into_iter().filter(|id| !free.contains(id)).collect())
-}
-
 /// Writes which order used which coupon.
 pub async fn mark_used(
     mut session: &Session,

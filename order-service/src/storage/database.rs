@@ -8,11 +8,13 @@ use super::Session;
 use super::admission;
 use super::error::DatabaseError;
 use super::metrics::{PoolMetrics, TransactionMetrics};
+pub use super::pool_share::PooledSession;
+use super::pool_share::{Outside, PoolShare};
 use crate::settings::DatabaseSettings;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use diesel::ConnectionError;
 use diesel_async::RunQueryDsl;
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod,
 };
@@ -32,13 +34,13 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 /// How long a statement of a [`Database::reading_session`] may take.
 pub const LONGEST_READ: Duration = Duration::from_mins(10);
 
-/// A session that goes back to the pool.
-pub type PooledSession = Object<Session>;
-
 /// The way to PostgreSQL. Clones share the pool.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool<Session>,
+    /// What this way may have of the pool; all of it if nothing is said.
+    share: Option<PoolShare>,
+    outside: Outside,
     config: Config,
     acquire_timeout: Duration,
     lock_timeout: Duration,
@@ -77,13 +79,33 @@ impl Database {
         let answer_limit = settings.statement_timeout + ANSWER_MARGIN;
         let lock_timeout = settings.lock_timeout;
         let metrics = TransactionMetrics::new();
-        Ok(Self { pool, config, acquire_timeout, lock_timeout, answer_limit, runtime, transactions, metrics })
+        let (share, outside) = (None, Outside::default());
+        Ok(Self {
+            pool,
+            share,
+            outside,
+            config,
+            acquire_timeout,
+            lock_timeout,
+            answer_limit,
+            runtime,
+            transactions,
+            metrics,
+        })
     }
 
     /// Shows the pool and what became of transactions.
     pub fn register_metrics(&self, metrics: &mut Metrics) {
         self.metrics.register(metrics);
-        metrics.shared().register_collector(Box::new(PoolMetrics(self.pool.clone())));
+        metrics.shared().register_collector(Box::new(PoolMetrics(self.pool.clone(), self.outside.clone())));
+    }
+
+    /// A way to the same database that leaves so many sessions of the pool to others, however many ask on it. At least one
+    /// is to be had.
+    #[must_use]
+    pub fn leaving(&self, sessions: usize) -> Self {
+        let size = self.pool.status().max_size.saturating_sub(sessions).max(1);
+        Self { share: Some(PoolShare::of(size)), ..self.clone() }
     }
 
     pub(super) fn metrics(&self) -> &TransactionMetrics {
@@ -95,13 +117,20 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Unavailable`] and [`DatabaseError::NotAdmitted`].
     pub async fn session(&self) -> Result<PooledSession, DatabaseError> {
-        match timeout(self.acquire_timeout, self.pool.get()).await {
+        let acquiring = async {
+            let place = match &self.share {
+                Some(share) => share.place(&self.outside).await,
+                None => None,
+            };
+            self.pool.get().await.map(|session| PooledSession::new(session, place))
+        };
+        match timeout(self.acquire_timeout, acquiring).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(of_connecting(&error)),
             Err(_) => Err(DatabaseError::Unavailable(format!(
-                "no connection within {:?}; all {} of the pool are busy, or none can be opened",
+                "no connection within {:?}; all {} that may be had of the pool are busy, or none can be opened",
                 self.acquire_timeout,
-                self.pool.status().max_size
+                self.share.as_ref().map_or(self.pool.status().max_size, |share| share.size)
             ))),
         }
     }
@@ -198,6 +227,11 @@ impl Database {
         self.transactions.spawn_on(transaction, &self.runtime)
     }
 
+    /// How many transactions run.
+    pub fn running_transactions(&self) -> usize {
+        self.transactions.len()
+    }
+
     /// Ends when no transaction runs any more. New ones may still be started; stop the requests first.
     pub async fn settled(&self) {
         self.transactions.close();
@@ -246,7 +280,7 @@ async fn connect(config: Config) -> Result<Session, ConnectionError> {
             None => ConnectionError::BadConnection(with_causes(&error)),
         })?;
     let mut session = Session::try_from_client_and_connection(client, connection).await?;
-    admission::check_directness(&mut session).await?;
+    admission::admit(&mut session).await?;
     Ok(session)
 }
 

@@ -34,8 +34,9 @@ pub enum DatabaseError {
     Refused(String),
 }
 
-/// The server's own words for it; diesel does not hand out the SQLSTATE. PostgreSQL translates them when it runs
-/// under another `lc_messages`: then such an error is taken for `Refused`, and answered as a failure.
+/// The server's own words for it; diesel does not hand out the SQLSTATE. PostgreSQL translates them under another
+/// `lc_messages`, so a session asks for English (`super::admission`); where it may not, such an error is taken for `Refused`, and
+/// answered as a failure.
 const UNAVAILABLE: [&str; 5] = [
     "terminating connection",
     "the database system is",

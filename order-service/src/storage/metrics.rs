@@ -4,6 +4,7 @@
 //! clients.
 
 use super::Session;
+use super::pool_share::Outside;
 use super::transaction_completion::Outcome;
 use diesel_async::pooled_connection::deadpool::Pool;
 use prometheus_client::collector::Collector;
@@ -57,7 +58,7 @@ impl TransactionMetrics {
 }
 
 /// The pool as it is when it is looked at.
-pub(super) struct PoolMetrics(pub(super) Pool<Session>);
+pub(super) struct PoolMetrics(pub(super) Pool<Session>, pub(super) Outside);
 
 impl fmt::Debug for PoolMetrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +87,7 @@ impl Collector for PoolMetrics {
         gauge(status.max_size).encode(most)?;
         let (name, help) = ("db_client_connection_pending_requests", "Who waits for a connection");
         let pending = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        gauge(status.waiting).encode(pending)
+        gauge(status.waiting + self.1.waiting()).encode(pending)
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn migrate(database: &Database) -> Result<Vec<String>, MigrationError>
             return Err(error);
         }
     }
-    let mut harness = AsyncMigrationHarness::new(database.session().await?);
+    let mut harness = AsyncMigrationHarness::new(database.session().await?.take());
     let applied = harness
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| MigrationError::Failed(error.to_string()))?;

@@ -236,10 +236,10 @@ impl NewOrders {
         &mut self,
         order: &CompletedOrder,
         request_key: String,
-        fingerprint: Vec<u8>,
+        fingerprint: &[u8],
     ) -> Result<(), DatabaseError> {
         self.lines.push(order)?;
-        self.orders.push(order, request_key, fingerprint);
+        self.orders.push(order, request_key, fingerprint.to_vec());
         Ok(())
     }
 }

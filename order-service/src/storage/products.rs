@@ -25,14 +25,6 @@ pub struct Product {
     pub stock: i64,
 }
 
-/// Those of these products whose row somebody else has locked at this moment, so that no order may refer to it.
-pub async fn held(mut session: &Session, product_ids: &[i64]) -> Result<Vec<i64>, DatabaseError> {
-    let rows = || product::table.select(product::id).filter(product::id.eq_any(product_ids));
-    let free: Vec<i64> = rows().for_key_share().skip_locked().load(&mut session).await?;
-    let all: Vec<i64> = rows().load(&mut session).await?;
-    Ok(all.into_iter().filter(|id| !free.contains(id)).collect())
-}
-
 type Row = (i64, String, i64, i64);
 
 fn from_row((id, name, price, stock): Row) -> Result<Product, DatabaseError> {

@@ -30,14 +30,6 @@ pub async fn lock(
         .collect()
 }
 
-/// Those of these products whose row somebody else has locked at this moment.
-pub async fn held(mut session: &Session, product_ids: &[i64]) -> Result<Vec<i64>, DatabaseError> {
-    let rows = || stock::table.select(stock::product_id).filter(stock::product_id.eq_any(product_ids));
-    let free: Vec<i64> = rows().for_no_key_update().skip_locked().load(&mut session).await?;
-    let all: Vec<i64> = rows().load(&mut session).await?;
-    Ok(all.into_iter().filter(|id| !free.contains(id)).collect())
-}
-
 /// Writes what is left of each product.
 pub async fn write_remaining(
     mut session: &Session,

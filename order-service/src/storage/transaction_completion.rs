@@ -131,7 +131,7 @@ impl Transaction {
         let begun = AnsiTransactionManager::begin_transaction(&mut *session);
         let answer_limit = database.answer_limit();
         let Ok(begun) = timeout(answer_limit, begun).await else {
-            drop(PooledSession::take(session));
+            drop(session.take());
             return Err(no_answer(answer_limit));
         };
         begun?;
@@ -151,7 +151,7 @@ impl Transaction {
 
     /// A session that a panic or an open savepoint left in an unclear state is closed, not returned to the pool.
     fn abandon(self) {
-        drop(PooledSession::take(self.session));
+        drop(self.session.take());
     }
 
     fn is_balanced(&mut self) -> bool {

@@ -98,9 +98,10 @@ async fn a_repeated_request_is_answered_with_the_stored_order(rig: Arc<Rig>) {
     shop.stock(&[(10, 5), (20, 5)]).await;
     issue_coupon(&shop, 1, 7).await;
     let repeated = || request(1, "k", &[(2, 1), (1, 2)], Some(1));
-    let first = shop.checkout().complete(repeated()).await.unwrap();
-    let second = shop.checkout().complete(repeated()).await.unwrap();
-    assert_eq!(first, second);
+    let first = shop.checkout().place(repeated()).await.unwrap();
+    let second = shop.checkout().place(repeated()).await.unwrap();
+    assert_eq!(first.order, second.order);
+    assert_eq!((first.is_new, second.is_new), (true, false));
     assert_eq!(rows(&shop).await, (1, 2, 1));
     assert_eq!(shop.number("SELECT on_hand FROM stock WHERE product_id = 1").await, 3);
 }

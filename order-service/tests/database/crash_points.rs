@@ -36,7 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
 const HOLD_EVENTS: &str = "BEGIN; LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE";
 impl Running {
     /// Orders one piece of `product`; none when no answer came.
-    fn orders_one(
+    pub(crate) fn orders_one(
         &self,
         user: i64,
         key: &str,

@@ -24,6 +24,7 @@ mod lost_commits;
 mod metrics;
 mod migration_job;
 mod overload;
+mod pool_share;
 mod quarantine;
 mod relay;
 mod relay_lease;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         http::cases(),
         idempotency::cases(),
         overload::cases(),
+        pool_share::cases(),
         coupons::cases(),
         kafka_watch::cases(),
         schema::cases(),

@@ -32,8 +32,14 @@ async fn a_full_desk_turns_the_next_order_away_at_once_and_sells_to_those_who_wa
     assert_eq!(turned_away.status(), 503);
     assert_eq!(turned_away.headers()["retry-after"], "1");
     assert_eq!(turned_away.headers()["content-type"], "application/problem+json");
-    assert_eq!(turned_away.json::<Value>().await.unwrap()["type"], "/problems/overloaded");
-    until(&service, r#"order_service_desk_orders_total{outcome="overloaded"}"#, 1.0).await;
+    let turned_away: Value = turned_away.json().await.unwrap();
+    assert_eq!(turned_away["type"], "/problems/overloaded");
+    assert_eq!(turned_away["idempotencyKey"], Value::Null, "it was the only one under its key");
+    // Who sent a key may have sent it before.
+    let (status, repeated) = service.orders_one(9, "k", 1).await.unwrap();
+    assert_eq!((status, &repeated["type"]), (503, &json!("/problems/overloaded")), "{repeated}");
+    assert_eq!(repeated["idempotencyKey"], "k");
+    until(&service, r#"order_service_desk_orders_total{outcome="overloaded"}"#, 2.0).await;
     assert!(taken.iter().all(|order| !order.is_finished()), "those who wait still wait");
 
     operator.batch_execute("ROLLBACK").await.unwrap();

@@ -7,15 +7,8 @@ use order_service::domain::order::{Basket, OrderItem};
 
 pub(crate) fn request(user: i64, key: &str, items: &[(i64, u32)], coupon: Option<i64>) -> OrderRequest {
     let item = |&(product_id, quantity): &_| OrderItem { product_id: ProductId(product_id), quantity };
-    OrderRequest {
-        basket: Basket {
-            user_id: UserId(user),
-            items: items.iter().map(item).collect(),
-            coupon_id: coupon.map(CouponId),
-        },
-        key: key.to_owned(),
-        trace: None,
-    }
+    let (items, coupon_id) = (items.iter().map(item).collect(), coupon.map(CouponId));
+    OrderRequest::new(Basket { user_id: UserId(user), items, coupon_id }, key.to_owned(), None)
 }
 
 /// Orders, lines and events.

@@ -12,9 +12,12 @@ use crate::report::{Row, Series, figure, say, shown_usage};
 
 /// The peak is taken at so many connections.
 const PEAK_CONNECTIONS: usize = 512;
-/// Buyers who do not wait for one another: more than the service takes in at once.
-const CROWD: usize = 2_048;
+/// Buyers who do not wait for one another: well more than the desk holds, which is its queue (2,000) and a batch (256), so that
+/// some are turned away.
+const CROWD: usize = 4_096;
 const SMOKE_CROWD: usize = 256;
+/// Files that a process has open beside its connections, at most.
+const OTHER_FILES: usize = 256;
 
 struct AtPeak {
     load: Load,
@@ -84,5 +87,35 @@ async fn peak(bench: &Bench) -> Result<AtPeak, Failure> {
 
 async fn overload(bench: &Bench, rate: f64) -> Result<Load, Failure> {
     let crowd = if bench.options.smoke { SMOKE_CROWD } else { CROWD };
+    if let Some(files) = allowed_files().filter(|&files| files < crowd + OTHER_FILES) {
+        let wanted = crowd + OTHER_FILES;
+        return Err(
+            format!("{crowd} connections want more than {files} open files: ulimit -n {wanted}").into()
+        );
+    }
     bench.load(USUAL, bench.plan(Products::Hot, Pace::Open(rate), crowd)).await
+}
+
+/// How many files this process, and the service that it starts, may have open; none where nobody says.
+fn allowed_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    soft_limit(limits.lines().find_map(|line| line.strip_prefix("Max open files"))?)
+}
+
+fn soft_limit(values: &str) -> Option<usize> {
+    values.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::soft_limit;
+
+    #[test]
+    fn the_soft_limit_comes_first_and_may_be_none() {
+        assert_eq!(
+            soft_limit("            1024                 524288               files     "),
+            Some(1024)
+        );
+        assert_eq!(soft_limit("            unlimited            unlimited            files     "), None);
+    }
 }

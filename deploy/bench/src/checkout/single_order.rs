@@ -124,15 +124,8 @@ async fn directly(database: &Database, request: OrderRequest) -> Result<(), Fail
 
 fn request(number: u64) -> OrderRequest {
     let product_id = ProductId(Products::Many.nth(number).cast_signed());
-    OrderRequest {
-        basket: Basket {
-            user_id: UserId(1),
-            items: vec![OrderItem { product_id, quantity: 1 }],
-            coupon_id: None,
-        },
-        key: OrderRequest::made_key(),
-        trace: None,
-    }
+    let items = vec![OrderItem { product_id, quantity: 1 }];
+    OrderRequest::new(Basket { user_id: UserId(1), items, coupon_id: None }, OrderRequest::made_key(), None)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -5,7 +5,7 @@
 
 use super::lanes::Lane;
 use super::waiting::{Taken, Waiting};
-use crate::checkout::complete_orders::Completed;
+use crate::checkout::complete_orders::Decided;
 use crate::checkout::error::CheckoutError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +24,7 @@ const HUNG_UP: &str = "hung_up";
 pub(super) struct DeskMetrics {
     orders: Family<OutcomeLabel, Counter>,
     waiting: [Gauge; 2],
+    rivals: Gauge,
     waiting_by_lane: Family<LaneLabel, Gauge>,
     queue_limit: Gauge,
     queue_wait: Histogram,
@@ -52,6 +53,7 @@ impl DeskMetrics {
         Self {
             orders,
             waiting: [lane("fast"), lane("slow")],
+            rivals: lane("same_key"),
             waiting_by_lane,
             queue_limit,
             // From a quarter of a millisecond to 8 s.
@@ -64,9 +66,10 @@ impl DeskMetrics {
         let outcomes =
             "Orders that buyers placed, by what they were answered; a repeat of a completed one is completed";
         registry.register("desk_orders", outcomes, self.orders.clone());
-        let waiting = "Orders that wait for their transaction; slow: those that need a row which somebody else has locked";
+        let waiting = "Orders that wait for their transaction; slow: those that need a row which somebody else has locked; \
+                       same_key: those whose key is at the desk with another request";
         registry.register("desk_waiting_orders", waiting, self.waiting_by_lane.clone());
-        let limit = "Orders that may wait in each lane; the next is turned away";
+        let limit = "Orders that may wait in each lane, same_key included; the next is turned away";
         registry.register("desk_queue_limit_orders", limit, self.queue_limit.clone());
         let wait = "From an order's arrival in a lane to the beginning of its transaction";
         registry.register_with_unit("desk_queue_wait", wait, Unit::Seconds, self.queue_wait.clone());
@@ -77,6 +80,7 @@ impl DeskMetrics {
         for (gauge, lane) in self.waiting.iter().zip([Lane::Fast, Lane::Slow]) {
             gauge.set(count(waiting.waiting(lane)));
         }
+        self.rivals.set(count(waiting.rivals()));
     }
 
     pub(super) fn observe_batch(&self, taken: &Taken) {
@@ -103,7 +107,7 @@ pub(super) struct Placed<'m> {
 }
 
 impl Placed<'_> {
-    pub(super) fn answered(mut self, answer: &Completed) {
+    pub(super) fn answered(mut self, answer: &Decided) {
         self.outcome = match answer {
             Ok(_) => "completed",
             Err(CheckoutError::Refused(_)) => "refused",

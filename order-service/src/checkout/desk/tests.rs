@@ -1,6 +1,7 @@
 //! A desk whose batches are answered by the test, one after the other.
 
 use super::*;
+use crate::checkout::complete_orders::Purchase;
 use crate::checkout::limits::BatchLimits;
 use crate::domain::ids::{ProductId, UserId};
 use crate::domain::order::{Basket, CompletedOrder, OrderItem};
@@ -55,7 +56,7 @@ impl Counted {
     }
 
     /// Places an order, and returns once it is at the desk.
-    async fn place(&self, request: OrderRequest) -> JoinHandle<Completed> {
+    async fn place(&self, request: OrderRequest) -> JoinHandle<Decided> {
         let before = self.desk.counter.buyers.load(Ordering::SeqCst);
         let desk = self.desk.clone();
         let placed = tokio::spawn(async move { desk.place(request).await });
@@ -67,7 +68,7 @@ impl Counted {
     }
 
     /// The first order is on its way alone, so whatever comes next waits.
-    async fn busy(&mut self) -> (JoinHandle<Completed>, Begun) {
+    async fn busy(&mut self) -> (JoinHandle<Decided>, Begun) {
         let first = self.place(order(1000, "first", &[1])).await;
         (first, self.begun().await)
     }
@@ -88,7 +89,7 @@ impl Begun {
         self.orders.iter().flat_map(|order| &order.basket.items).map(|item| item.product_id.0).collect()
     }
 
-    fn refuse(self, why: CheckoutError) {
+    fn refuse(self, why: &CheckoutError) {
         let verdicts = self.orders.iter().map(|_| Verdict::Answer(Err(why.clone()))).collect();
         self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
     }
@@ -111,15 +112,12 @@ impl Begun {
 
 fn order(user: i64, key: &str, products: &[i64]) -> OrderRequest {
     let item = |&product: &i64| OrderItem { product_id: ProductId(product), quantity: 1 };
-    OrderRequest {
-        basket: Basket { user_id: UserId(user), items: products.iter().map(item).collect(), coupon_id: None },
-        key: key.to_owned(),
-        trace: None,
-    }
+    let items = products.iter().map(item).collect();
+    OrderRequest::new(Basket { user_id: UserId(user), items, coupon_id: None }, key.to_owned(), None)
 }
 
-fn completed(order: &OrderRequest) -> CompletedOrder {
-    CompletedOrder {
+fn completed(order: &OrderRequest) -> Purchase {
+    let order = CompletedOrder {
         id: crate::domain::ids::OrderId(order.basket.user_id.0),
         user_id: order.basket.user_id,
         lines: Vec::new(),
@@ -128,7 +126,8 @@ fn completed(order: &OrderRequest) -> CompletedOrder {
         discount: crate::domain::money::Money::ZERO,
         completed_at: chrono::DateTime::UNIX_EPOCH,
         event_id: Uuid::nil(),
-    }
+    };
+    Purchase { order, is_new: true }
 }
 
 #[tokio::test]
@@ -145,7 +144,7 @@ async fn whatever_waits_is_the_next_batch_in_the_order_of_arrival() {
     assert_eq!(next.users(), (1..=20).collect::<Vec<_>>());
     next.buy();
     for (user, answer) in (1..=20).zip(others) {
-        assert_eq!(answer.await.unwrap().unwrap().user_id, UserId(user));
+        assert_eq!(answer.await.unwrap().unwrap().order.user_id, UserId(user));
     }
     first.await.unwrap().unwrap();
 }

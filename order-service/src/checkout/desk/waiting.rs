@@ -5,7 +5,8 @@
 //! **A key is in it once.** A repeat of a request that waits, or whose transaction runs, joins it and gets the same
 //! answer, so no batch ever holds a key twice. Another request under that key, a rival, waits until it is answered, and
 //! is then an order like any other: whether the key is used up is known to the database alone, as the request that was
-//! here first may be refused, and another instance may have bought the rival's.
+//! here first may be refused, and another instance may have bought the rival's. Of rivals as many may wait as orders in a
+//! lane; one whose buyer hangs up is gone at once.
 //!
 //! **Who gave up is not bought for.** When a batch is taken, buyers who hung up or ran out of time are gone; an order
 //! that nobody waits for is dropped. Once taken it is bought, whoever still waits.
@@ -13,12 +14,13 @@
 //! **A held row holds up nobody else.** Orders that need a row which somebody else has locked wait in the slow lane.
 
 use super::lanes::{Lane, Lanes, Rows};
-use crate::checkout::complete_orders::Completed;
+use crate::checkout::complete_orders::{Decided, Purchase};
 use crate::checkout::error::CheckoutError;
 use crate::checkout::limits::BatchLimits;
-use crate::checkout::request::OrderRequest;
+use crate::checkout::request::{Fingerprint, OrderRequest};
 use crate::storage::orders::RequestKey;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -28,7 +30,18 @@ pub(super) struct Buyer {
     /// Tells two buyers of one key apart.
     pub(super) number: u64,
     /// Where his answer goes.
-    pub(super) answer: oneshot::Sender<Completed>,
+    pub(super) answer: oneshot::Sender<Decided>,
+}
+
+/// Where an order is that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It waits in this lane.
+    Into(Lane),
+    /// Its buyer waits for the same order of an earlier one.
+    Joined,
+    /// It waits for its key.
+    Rival,
 }
 
 /// How far an order was when its buyer gave up.
@@ -44,7 +57,7 @@ pub(super) enum GivenUp {
 
 #[derive(Debug)]
 struct Entry {
-    fingerprint: Vec<u8>,
+    fingerprint: Fingerprint,
     buyers: Vec<Buyer>,
     begun: bool,
     /// When it came into its lane.
@@ -66,40 +79,44 @@ pub(super) struct Taken {
 #[derive(Debug)]
 pub(super) struct Waiting {
     capacity: usize,
-    entries: HashMap<RequestKey, Entry>,
+    entries: HashMap<Arc<RequestKey>, Entry>,
     /// Those whose key is in `entries` with another request, in the order of their arrival.
-    rivals: HashMap<RequestKey, VecDeque<(OrderRequest, Buyer)>>,
+    rivals: HashMap<Arc<RequestKey>, VecDeque<(OrderRequest, Buyer)>>,
+    /// How many they are under all keys.
+    rivals_waiting: usize,
     lanes: Lanes,
 }
 
 impl Waiting {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, entries: HashMap::new(), rivals: HashMap::new(), lanes: Lanes::default() }
+        let (entries, rivals, lanes) = (HashMap::new(), HashMap::new(), Lanes::default());
+        Self { capacity, entries, rivals, rivals_waiting: 0, lanes }
     }
 
-    /// Takes an order in; the lane it waits in, or none when it waits for one that is there already.
+    /// Takes an order in.
     pub(super) fn admit(
         &mut self,
         request: OrderRequest,
         buyer: Buyer,
         now: Instant,
-    ) -> Result<Option<Lane>, CheckoutError> {
+    ) -> Result<Admitted, CheckoutError> {
         self.enter(request, buyer, now).map_err(|_| CheckoutError::Overloaded)
     }
 
     /// The buyer comes back when there is no room.
-    fn enter(&mut self, request: OrderRequest, buyer: Buyer, now: Instant) -> Result<Option<Lane>, Buyer> {
-        let (key, fingerprint) = (request.request_key(), request.fingerprint());
+    fn enter(&mut self, request: OrderRequest, buyer: Buyer, now: Instant) -> Result<Admitted, Buyer> {
+        let (key, fingerprint) = (request.key().clone(), *request.fingerprint());
         if let Some(entry) = self.entries.get_mut(&key) {
             if entry.fingerprint == fingerprint {
                 entry.buyers.push(buyer);
-                return Ok(None);
+                return Ok(Admitted::Joined);
             }
-            if self.rivals.values().map(VecDeque::len).sum::<usize>() >= self.capacity {
+            if self.rivals_waiting >= self.capacity {
                 return Err(buyer);
             }
             self.rivals.entry(key).or_default().push_back((request, buyer));
-            return Ok(None);
+            self.rivals_waiting += 1;
+            return Ok(Admitted::Rival);
         }
         let lane = self.lanes.lane_of(&request);
         if self.lanes.waiting(lane) >= self.capacity {
@@ -107,12 +124,14 @@ impl Waiting {
         }
         self.entries.insert(key, Entry { fingerprint, buyers: vec![buyer], begun: false, since: now });
         self.lanes.push(lane, request);
-        Ok(Some(lane))
+        Ok(Admitted::Into(lane))
     }
 
     /// A key is free: the first of its rivals is in, and the others wait for that one.
     fn admit_rivals(&mut self, key: &RequestKey, now: Instant) {
-        for (request, buyer) in self.rivals.remove(key).unwrap_or_default() {
+        let rivals = self.rivals.remove(key).unwrap_or_default();
+        self.rivals_waiting -= rivals.len();
+        for (request, buyer) in rivals {
             if buyer.answer.is_closed() {
                 continue;
             }
@@ -131,7 +150,7 @@ impl Waiting {
                 break;
             }
             let Some(request) = self.lanes.pop(lane) else { break };
-            if !self.is_wanted(&request.request_key(), now) {
+            if !self.is_wanted(request.key(), now) {
                 continue;
             }
             let right = self.lanes.lane_of(&request);
@@ -145,7 +164,7 @@ impl Waiting {
         let held = self.lanes.held_of(&batch);
         let mut taken = Taken { orders: batch, waited: Vec::new(), held };
         for request in &taken.orders {
-            if let Some(entry) = self.entries.get_mut(&request.request_key()) {
+            if let Some(entry) = self.entries.get_mut(request.key()) {
                 entry.begun = true;
                 taken.waited.push(now.saturating_duration_since(entry.since));
             }
@@ -156,22 +175,25 @@ impl Waiting {
     /// Puts an order that was rolled back into the slow lane; there must be room there, too.
     pub(super) fn postpone(&mut self, request: OrderRequest, now: Instant) {
         if self.lanes.waiting(Lane::Slow) >= self.capacity {
-            self.answer(&request.request_key(), &Err(CheckoutError::Overloaded), now);
+            self.answer(request.key(), &Err(CheckoutError::Overloaded), now);
             return;
         }
-        if let Some(entry) = self.entries.get_mut(&request.request_key()) {
+        if let Some(entry) = self.entries.get_mut(request.key()) {
             entry.begun = false;
             entry.since = now;
             self.lanes.push(Lane::Slow, request);
         }
     }
 
-    /// Answers everyone who waits under this key.
-    pub(super) fn answer(&mut self, key: &RequestKey, answer: &Completed, now: Instant) {
+    /// Answers everyone who waits under this key. It is news to the first of them who is still there.
+    pub(super) fn answer(&mut self, key: &RequestKey, answer: &Decided, now: Instant) {
         let Some(entry) = self.entries.remove(key) else { return };
+        let mut answer = answer.clone();
         for buyer in entry.buyers {
             // Who hung up gets none.
-            buyer.answer.send(answer.clone()).ok();
+            if let (Ok(()), Ok(Purchase { is_new, .. })) = (buyer.answer.send(answer.clone()), &mut answer) {
+                *is_new = false;
+            }
         }
         self.admit_rivals(key, now);
     }
@@ -181,7 +203,12 @@ impl Waiting {
         if let Some(rivals) = self.rivals.get_mut(key) {
             let before = rivals.len();
             rivals.retain(|(_, buyer)| buyer.number != number);
-            if rivals.len() < before {
+            let gone = before - rivals.len();
+            if rivals.is_empty() {
+                self.rivals.remove(key);
+            }
+            self.rivals_waiting -= gone;
+            if gone > 0 {
                 return GivenUp::InTime;
             }
         }
@@ -213,6 +240,11 @@ impl Waiting {
     /// How many wait in a lane, those who gave up included.
     pub(super) fn waiting(&self, lane: Lane) -> usize {
         self.lanes.waiting(lane)
+    }
+
+    /// How many wait for their key.
+    pub(super) fn rivals(&self) -> usize {
+        self.rivals_waiting
     }
 
     /// Leaves out who gave up; whether anybody is left.

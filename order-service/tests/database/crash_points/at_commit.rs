@@ -16,7 +16,7 @@ cases!(
     a_commit_whose_answer_is_lost_buys_once,
     a_commit_that_never_arrived_at_a_database_that_crashed_buys_once,
     a_commit_whose_answer_a_crash_of_the_database_took_buys_once,
-    a_lost_commit_that_cannot_be_looked_for_is_503_unknown_and_a_repeat_tells,
+    a_lost_commit_that_cannot_be_looked_for_is_503_unknown_until_a_repeat_tells,
     a_buyer_of_a_service_that_fell_silent_before_commit_holds_up_nobody,
 );
 
@@ -104,8 +104,8 @@ async fn a_commit_whose_answer_a_crash_of_the_database_took_buys_once(_: Arc<Rig
     crash_at(Commit::Answered).await;
 }
 
-/// There is no way to the database until the buyer has his answer.
-async fn a_lost_commit_that_cannot_be_looked_for_is_503_unknown_and_a_repeat_tells(rig: Arc<Rig>) {
+/// There is no way to the database until the buyer has his answer, and a while longer.
+async fn a_lost_commit_that_cannot_be_looked_for_is_503_unknown_until_a_repeat_tells(rig: Arc<Rig>) {
     for commit in [Commit::NotSent, Commit::Answered] {
         let mut stage = Stage::set(&rig, &[("ORDERS__ANSWER_TIMEOUT", "1s")]).await;
         // A session is there before the way is closed.
@@ -122,19 +122,29 @@ async fn a_lost_commit_that_cannot_be_looked_for_is_503_unknown_and_a_repeat_tel
         assert_eq!(problem["idempotencyKey"], "k");
         stage.verdict.answered_http(1, "k", Some((status, &problem)));
 
+        // He repeats it as he is told to. First he meets the search for the lost one, and when that has been given up a
+        // database that is away: his repeat does nothing then, but what the lost one did nobody knows.
+        let not_now = until_answered(&mut stage, "/problems/unavailable").await;
+        assert!(not_now["detail"].as_str().unwrap().contains("not known here"), "{not_now}");
         stage.proxy.refuse(false);
-        // He repeats it as he is told to: at this moment the search for the first one may be giving up as well.
-        let order = loop {
-            let (status, answer) = stage.service.orders_one(1, "k", 1).await.unwrap();
-            stage.verdict.answered_http(1, "k", Some((status, &answer)));
-            if status == 201 {
-                break answer;
-            }
-            assert_eq!((status, &answer["type"]), (503, &json!("/problems/outcome-unknown")), "{answer}");
-        };
+        let order = until_answered(&mut stage, "COMPLETED").await;
         assert_eq!(stage.shop.number("SELECT id FROM orders").await, order["orderId"]);
         stage.verdict.kept_with(&stage.shop, 1, 4).await;
         stage.service.stop().await;
+    }
+}
+
+/// Repeats the request until its answer is of this type, or the order. All before it tell to repeat it under its key.
+async fn until_answered(stage: &mut Stage, wanted: &str) -> Value {
+    loop {
+        let (status, answer) = stage.service.orders_one(1, "k", 1).await.unwrap();
+        stage.verdict.answered_http(1, "k", Some((status, &answer)));
+        if status != 201 {
+            assert_eq!((status, &answer["idempotencyKey"]), (503, &json!("k")), "{answer}");
+        }
+        if answer["type"] == wanted || answer["status"] == wanted {
+            return answer;
+        }
     }
 }
 

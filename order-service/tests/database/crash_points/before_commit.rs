@@ -82,7 +82,7 @@ async fn complete_and(shop: &Shop, phase: Phase, ending: Ending) -> (Outcome<(),
             transaction.after_commit(move || callback.store(true, Ordering::SeqCst));
             let requests = [request(1, "k", &[(1, 1)], Some(1))];
             let completed = complete_orders(transaction, &requests, "order-completed", chrono::Utc::now);
-            let order = completed.await?.remove(0).unwrap();
+            let order = completed.await?.remove(0).unwrap().order;
             // The event stays registered, the writes are ours.
             match phase {
                 Phase::Work => {
@@ -108,7 +108,7 @@ async fn write_and(
 ) -> Result<(), DatabaseError> {
     let (left, used_by) = ([4], [order.id.0]);
     let mut bought = NewOrders::default();
-    bought.push(&order, "k".to_owned(), Vec::new())?;
+    bought.push(&order, "k".to_owned(), &[])?;
     let written = async {
         try_join!(
             stock::write_remaining(session, &[1], &left),

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode, ExitStatus};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 const ROLE: &str = "--as-order-service";
 
@@ -51,6 +51,7 @@ pub(crate) async fn answer_of_command(shop: &Shop, arguments: &[&str]) -> (i32, 
 pub(crate) struct ServiceProcess {
     child: ChildProcess,
     address: SocketAddr,
+    log: watch::Receiver<String>,
 }
 
 impl ServiceProcess {
@@ -67,20 +68,20 @@ impl ServiceProcess {
         let child = ChildProcess::spawn(&mut command).unwrap();
         // It holds our end of the pipe.
         drop(command);
-        let (tell, told) = oneshot::channel();
+        let (said, mut log) = watch::channel(String::new());
         std::thread::spawn(move || {
-            let mut tell = Some(tell);
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
-                let listening = line.split_once("listening http=");
-                let address = listening.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-                if let Some(address) = address
-                    && let Some(tell) = tell.take()
-                {
-                    tell.send(address).ok();
-                }
+                said.send_modify(|log| *log = format!("{log}{line}\n"));
             }
         });
-        Self { child, address: told.await.expect("it listens") }
+        let listens = log.wait_for(|log| address_in(log).is_some()).await;
+        let address = address_in(&listens.expect("it listens")).expect("an address");
+        Self { child, address, log }
+    }
+
+    /// Returns when its log has this.
+    pub(crate) async fn until_says(&self, words: &str) {
+        self.log.clone().wait_for(|log| log.contains(words)).await.expect(words);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -126,6 +127,11 @@ impl ServiceProcess {
     ) -> impl Future<Output = Option<(u16, Value)>> + Send + use<> {
         answer_to(order_of_one(&Client::new(), self.address, (user, key), product, coupon))
     }
+}
+
+fn address_in(log: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once("listening http=")?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// An order of one piece of `product`.

@@ -28,32 +28,31 @@ impl Verdict {
         request: &OrderRequest,
         answer: &Result<CompletedOrder, CheckoutError>,
     ) {
-        let name = name(request.basket.user_id.0, &request.key);
+        let name = name(request.basket.user_id.0, &request.key().key);
         self.ledger.requested(&name);
         match answer {
             Ok(order) => self.ledger.acknowledged(&name, &order.id.to_string()),
             // The key has bought something, though not this.
             Err(CheckoutError::OutcomeUnknown(_) | CheckoutError::KeyReused) => {}
-            Err(
-                CheckoutError::Refused(_)
-                | CheckoutError::Overloaded
-                | CheckoutError::Unavailable(_)
-                | CheckoutError::Failed(_),
-            ) => self.ledger.refused(&name),
+            Err(CheckoutError::Refused(_)) => self.ledger.refused(&name),
+            Err(CheckoutError::Overloaded | CheckoutError::Unavailable(_) | CheckoutError::Failed(_)) => {
+                self.ledger.turned_away(&name);
+            }
         }
     }
 
     /// An answer over HTTP, its status and body, or none. A problem is *not bought*, unless its type says that the
-    /// outcome is unknown, or that the key has bought something else.
+    /// outcome is unknown, or that the key has bought something else. One that names the key to repeat speaks of this
+    /// attempt alone.
     pub(crate) fn answered_http(&mut self, user: i64, key: &str, answer: Option<(u16, &serde_json::Value)>) {
         let name = name(user, key);
         self.ledger.requested(&name);
         match answer {
             Some((201, order)) => self.ledger.acknowledged(&name, &order["orderId"].to_string()),
-            Some((_, problem)) if !UNCLEAR.iter().any(|unclear| problem["type"] == *unclear) => {
-                self.ledger.refused(&name);
-            }
-            Some(_) | None => {}
+            Some((_, problem)) if UNCLEAR.iter().any(|unclear| problem["type"] == *unclear) => {}
+            Some((_, problem)) if problem["idempotencyKey"] == key => self.ledger.turned_away(&name),
+            Some(_) => self.ledger.refused(&name),
+            None => {}
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) async fn sells_what_there_is(scene: Scene) {
     let arrived = Comparison { delivered, repeated: 0, uncommitted: 0, last: None };
     assert_eq!(sale.faults(committed, &arrived), Vec::<String>::new());
     assert_eq!(committed, pieces);
+    // It is far smaller than the desk, so nobody has a reason to ask twice.
+    assert_eq!(sale.asked_again, 0);
     scene.outbox_is_empty().await;
     drop(consumers);
 }
