@@ -39,6 +39,8 @@ impl Group {
             Ok(()) => _ = examination.left.pop(),
             Err(error) => {
                 tracing::warn!(kafka.partition = partition, "cannot examine a position yet: {error}");
+                // The others first: this one's leader may be away for long.
+                examination.left.rotate_right(1);
                 examination.at = Instant::now() + EXAMINE_AGAIN_AFTER;
             }
         }

@@ -23,6 +23,7 @@ use crate::delivery::call::{Call, Calls};
 use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
+use crate::status::Status;
 
 /// How many records to read before looking into the mailbox again: a call that has ended waits for so long to be
 /// followed by the next.
@@ -39,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) client_is_broken: bool,
     /// When the client last said that it is taking no partitions back.
     unassigns_nothing_at: Option<Instant>,
+    /// Whether it said last that no rebalance is under way.
+    is_steady: bool,
     in_flight_limit: usize,
     last_report: Option<Instant>,
     /// Calls that had ended when records were read last.
@@ -86,6 +89,7 @@ impl Group {
             assignments: Assignments::new(rules),
             client_is_broken: false,
             unassigns_nothing_at: None,
+            is_steady: false,
             in_flight_limit: delivery.in_flight_limit,
             last_report: None,
             ended_before: 0,
@@ -276,9 +280,22 @@ impl Group {
         }
     }
 
-    /// Its statistics came at this time; whether it still stops fetching what was taken back.
-    pub(crate) fn client_said(&mut self, unassigns: bool, now: Instant) {
-        self.unassigns_nothing_at = (!unassigns).then_some(now);
+    /// Its statistics came at this time, with librdkafka's name for the state of its membership.
+    pub(crate) fn client_said(&mut self, join_state: &str, now: Instant) {
+        // `wait-unassign-call`, `wait-unassign-to-complete`, `wait-incr-unassign-to-complete`.
+        self.unassigns_nothing_at = (!join_state.contains("unassign")).then_some(now);
+        self.is_steady = join_state == "steady";
+    }
+
+    /// Whether a stop keeps the membership for the next start: by setting, and not in the middle of a rebalance, in which the
+    /// client may hang when it is closed.
+    pub(crate) fn stays_a_member(&self) -> bool {
+        self.is_static() && self.is_steady
+    }
+
+    /// Whether its membership has a name of its own.
+    pub(crate) fn is_static(&self) -> bool {
+        !self.kafka.group_instance_id.is_empty()
     }
 
     pub(crate) fn has_unassigned_since(&self, since: Instant) -> bool {
@@ -324,7 +341,9 @@ impl Group {
             self.health.partition_gone(partition);
         }
         self.client_is_broken = false;
-        self.unassigns_nothing_at = None;
+        (self.unassigns_nothing_at, self.is_steady) = (None, false);
+        let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
+        self.health.board.write(Status { group_id, topic, ..Status::default() });
         self.client_knew_the_topic = false;
         self.paused.clear();
         self.overseer.forget_ends();

@@ -34,6 +34,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 const SHORT_SLEEP: Duration = Duration::from_millis(10);
 /// How long a client has to call back for its partitions when it is closed, beyond what the callback itself takes.
 const LONGEST_REVOCATION: Duration = Duration::from_secs(5);
+/// The client says once a second how its membership stands.
+const LONGEST_WAIT_TO_BE_STEADY: Duration = Duration::from_secs(2);
 const FIRST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT_FOR_A_NEW_CLIENT: Duration = Duration::from_secs(30);
 
@@ -192,9 +194,30 @@ impl Member {
             }
             group.await_only_signals(LONGEST_SLEEP);
         }
-        self.close();
-        tracing::info!("left the group");
+        if self.stays_a_member() {
+            // Closed as it is, it leaves nothing: the partitions are its own until the session is over, and it is back before that.
+            drop(self.consumer);
+            tracing::info!(
+                "stopped, and a member of the group until the session is over, by kafka.group_instance_id"
+            );
+        } else {
+            self.close();
+            tracing::info!("left the group");
+        }
         Ending::Stopped
+    }
+
+    /// Whether the next start finds its membership as it is. A rebalance that is under way may end within a moment.
+    fn stays_a_member(&self) -> bool {
+        let deadline = Instant::now() + LONGEST_WAIT_TO_BE_STEADY;
+        loop {
+            self.poll(RECORDS_PER_TURN);
+            let mut group = self.context.group();
+            if group.stays_a_member() || !group.is_static() || Instant::now() >= deadline {
+                return group.stays_a_member();
+            }
+            group.await_only_signals(SHORT_SLEEP);
+        }
     }
 
     /// Gives every partition back, and then closes the client.
@@ -209,14 +232,19 @@ impl Member {
     /// coordinator that it leaves, and is taken for a member until its session is over
     /// (`rd_kafka_cgrp_incr_unassign_done`: a full unassign, and no leave). Its statistics say when that is done.
     fn close(self) {
-        let deadline = Instant::now() + LONGEST_REVOCATION;
+        let mut deadline = Instant::now() + LONGEST_REVOCATION;
         let mut handed_back_at = None;
         loop {
             self.consumer.unsubscribe();
             let drained = self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
             if drained && group.assignments.partitions().is_empty() {
-                let since = *handed_back_at.get_or_insert_with(Instant::now);
+                let since = *handed_back_at.get_or_insert_with(|| {
+                    let now = Instant::now();
+                    // Calls on their way were waited for meanwhile.
+                    deadline = now + LONGEST_REVOCATION;
+                    now
+                });
                 if group.has_unassigned_since(since) {
                     break;
                 }

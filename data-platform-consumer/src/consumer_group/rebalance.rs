@@ -97,9 +97,9 @@ impl ClientContext for GroupContext {
         let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
         self.health.in_reach(&brokers, coordinator);
         let mut group = self.group();
-        // `wait-unassign-call`, `wait-unassign-to-complete`, `wait-incr-unassign-to-complete`.
-        let unassigns = statistics.cgrp.as_ref().is_some_and(|group| group.join_state.contains("unassign"));
-        group.client_said(unassigns, Instant::now());
+        if let Some(said) = &statistics.cgrp {
+            group.client_said(&said.join_state, Instant::now());
+        }
         if let Some(topic) = statistics.topics.get(&group.kafka.topic) {
             let known = topic.partitions.values().filter(|partition| partition.hi_offset >= 0);
             group.ends_seen(known.map(|partition| (partition.partition, partition.hi_offset)));

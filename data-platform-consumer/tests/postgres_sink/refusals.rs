@@ -71,7 +71,7 @@ async fn a_body_that_is_no_text_is_rejected_and_holds_up_nobody(rig: Arc<Rig>) {
     let sink = platform.sink(&[]);
     let value = b"{\"occurredAt\":\"2025-05-29T01:43\",\"orderId\":15,\"later\":\"\xff\"}";
     let failure = deliver(&sink, &decoded(7, value)).await.unwrap_err();
-    assert_eq!(failure.kind(), FailureKind::Rejected);
+    assert_eq!(failure.kind(), FailureKind::Unfit);
     assert!(failure.to_string().contains("UTF-8"), "{failure}");
     deliver(&sink, &event(15)).await.unwrap();
 }

@@ -84,11 +84,15 @@ impl Backlog {
         self.oldest_age.set(oldest.unwrap_or_default().as_secs_f64());
         let began = Instant::now();
         if began >= self.count_at {
-            let counted = outbox_status::read(session).await;
-            if let Err(DatabaseError::Busy(_)) = counted {
-                self.count_at = began + COUNT_AGAIN_AFTER_TIME_OUT;
-            }
-            let counted = counted?;
+            // Whatever breaks it off, this look or the server, it is not begun again at once.
+            self.count_at = began + COUNT_AGAIN_AFTER_TIME_OUT;
+            let counted = match outbox_status::read(session).await {
+                Err(DatabaseError::Busy(_)) => {
+                    self.count_is_unknown();
+                    return Ok(());
+                }
+                counted => counted?,
+            };
             for (gauge, number) in [
                 (&self.pending, counted.pending),
                 (&self.pending_bytes, counted.pending_bytes),
@@ -106,14 +110,14 @@ impl Backlog {
 
     /// The database does not answer.
     pub fn is_unknown(&self) {
-        for gauge in [
-            &self.pending,
-            &self.pending_bytes,
-            &self.table_bytes,
-            &self.dead_rows,
-            &self.quarantined,
-            &self.oldest_age,
-        ] {
+        self.oldest_age.set(f64::NAN);
+        self.count_is_unknown();
+    }
+
+    fn count_is_unknown(&self) {
+        for gauge in
+            [&self.pending, &self.pending_bytes, &self.table_bytes, &self.dead_rows, &self.quarantined]
+        {
             gauge.set(f64::NAN);
         }
     }

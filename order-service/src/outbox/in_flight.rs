@@ -104,6 +104,20 @@ impl InFlight {
         }
     }
 
+    /// Keys land in other partitions from now on.
+    pub fn rebook(&mut self, partition_of: impl Fn(&str) -> u32) {
+        self.awaited_of.clear();
+        for event in self.events.values_mut() {
+            event.partition = partition_of(&event.key);
+            if event.stage != Stage::Acknowledged {
+                let of_partition =
+                    self.awaited_of.entry(event.partition).or_insert(Bound { events: 0, bytes: 0 });
+                of_partition.events += 1;
+                of_partition.bytes += event.bytes;
+            }
+        }
+    }
+
     /// The row is taken on; its key lands in this partition.
     pub fn start(&mut self, seq: i64, key: &str, event_id: Uuid, partition: u32, bytes: usize) {
         let of_partition = self.awaited_of.entry(partition).or_insert(Bound { events: 0, bytes: 0 });
@@ -232,12 +246,14 @@ impl InFlight {
     }
 
     /// Forgets all but these: the producer that had them is gone, their rows are still in the table.
-    pub fn retain<'r>(&mut self, rows: impl IntoIterator<Item = &'r PublishedRow>) {
+    /// The lowest of those that are forgotten.
+    pub fn retain<'r>(&mut self, rows: impl IntoIterator<Item = &'r PublishedRow>) -> Option<i64> {
         let kept: HashSet<i64> = rows.into_iter().map(|row| row.seq).collect();
         let gone: Vec<i64> = self.events.keys().filter(|seq| !kept.contains(seq)).copied().collect();
-        for seq in gone {
-            self.finish(seq);
+        for seq in &gone {
+            self.finish(*seq);
         }
+        gone.into_iter().min()
     }
 }
 
@@ -317,6 +333,11 @@ mod tests {
         assert_eq!(in_flight.shares_of(0, 2), 2);
         in_flight.finish(5);
         assert_eq!(in_flight.shares_of(0, 2), 0);
+        in_flight.rebook(|_| 7);
+        assert_eq!(
+            (in_flight.shares_of(0, 2), in_flight.shares_of(1, 2), in_flight.shares_of(7, 2)),
+            (0, 0, 1)
+        );
     }
 
     #[test]

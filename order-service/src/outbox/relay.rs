@@ -111,6 +111,8 @@ pub struct Relay {
     /// When the last read began at the floor, and whether anything was handed over since.
     pass_began: Option<Instant>,
     pass_was_useful: bool,
+    /// How many partitions the topic was taken to have in the last cycle.
+    partitions_before: u32,
     /// Refused when they were handed over, since the last read went off: it does not know of them.
     refused_meanwhile: Vec<(i64, String)>,
     /// When an event of a partition was last acknowledged.
@@ -164,6 +166,7 @@ impl Relay {
             read_again_at: None,
             pass_began: None,
             pass_was_useful: false,
+            partitions_before: 1,
             refused_meanwhile: Vec::new(),
             progress: HashMap::new(),
             failed: FailedRows::default(),
@@ -224,6 +227,7 @@ impl Relay {
             if !self.leads(session).await? {
                 *pauses = reconnect_pauses();
                 self.stand_by(session, stop).await?;
+                self.alarms.clear(OUTBOX_REFUSED, "");
                 continue;
             }
             self.move_to_quarantine(session).await?;

@@ -16,8 +16,8 @@
 //!    `reached`, but stays below that row.
 //!
 //! While a backlog is read, full read behind full read, and every row of those could be taken on, the next one begins behind
-//! them ([`ScanFloor::has_taken_all_up_to`]): in a second as many rows are published as it would else wade through. What commits
-//! late below that is found by the third step, or at the end of the backlog; then reads begin at the floor again.
+//! them ([`ScanFloor::has_taken_all_up_to`]): in a second as many rows are published as it would else wade through. Never behind
+//! what was settled last: above that a lower seq may still commit, and be overtaken by the next row of its key.
 //!
 //! Rows that cannot be taken on, as their partition hangs, are passed over in the same way, or nobody would get behind them.
 //! Which partitions, and which keys of other rows that were not taken on, is remembered for as long as reads do not begin at the
@@ -40,6 +40,8 @@ pub type Writers = BTreeSet<String>;
 #[derive(Clone, Debug, Default)]
 pub struct ScanFloor {
     floor: i64,
+    /// Up to this seq nothing commits any more.
+    settled: i64,
     pass: Option<Pass>,
     proposal: Option<Proposal>,
 }
@@ -84,12 +86,23 @@ impl ScanFloor {
     }
 
     /// The last read came back full, and all of its rows could be taken on, but for those that are passed over; this is the
-    /// highest.
-    pub fn has_taken_all_up_to(&mut self, seq: i64, over: PassedOver) {
+    /// highest. Whether the next read begins behind them; if not, it begins at the floor.
+    pub fn has_taken_all_up_to(&mut self, seq: i64, over: PassedOver) -> bool {
+        let up_to = seq.min(self.settled);
+        if up_to <= self.read_above() {
+            self.read_all_again();
+            return false;
+        }
         let pass = self.pass.get_or_insert_default();
-        pass.up_to = seq;
+        pass.up_to = up_to;
         pass.over.partitions.extend(over.partitions);
         pass.over.keys.extend(over.keys);
+        true
+    }
+
+    /// Whether nobody knows yet up to where nothing commits any more.
+    pub fn is_new(&self) -> bool {
+        self.settled == 0
     }
 
     /// Whether an earlier row was passed over that this one must not overtake.
@@ -116,6 +129,7 @@ impl ScanFloor {
     /// Every row up to this seq is published, as whoever published before has noted.
     pub fn begin_at(&mut self, seq: i64) {
         self.floor = seq;
+        self.settled = seq;
     }
 
     /// Whether the next step is [`Self::propose`].
@@ -143,6 +157,7 @@ impl ScanFloor {
             |pass: &Pass| !pass.over.partitions.is_empty() || lowest.is_none_or(|lowest| lowest > pass.up_to);
         self.pass = self.pass.take().filter(goes_on);
         if let Some(Proposal { reached, .. }) = self.proposal.take() {
+            self.settled = reached;
             let free = lowest.map_or(reached, |lowest| reached.min(lowest - 1));
             self.floor = self.floor.max(free);
         }
@@ -209,26 +224,43 @@ mod tests {
         assert_eq!(floor.get(), 3);
     }
 
+    /// Up to here nothing commits any more; row 11 is left.
+    fn settled_at(reached: i64) -> ScanFloor {
+        let mut floor = ScanFloor::default();
+        floor.propose(reached, Writers::new());
+        floor.move_up(Some(11));
+        floor
+    }
+
     #[test]
     fn behind_full_reads_it_reads_on_until_anything_may_have_been_left() {
-        let mut floor = ScanFloor::default();
-        floor.propose(10, Writers::new());
-        floor.move_up(None);
+        let mut floor = settled_at(100);
         assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
         for leave in [
             |floor: &mut ScanFloor| floor.is_below(15),
             |floor: &mut ScanFloor| floor.move_up(Some(20)),
             ScanFloor::read_all_again,
         ] {
-            floor.has_taken_all_up_to(20, PassedOver::default());
+            assert!(floor.has_taken_all_up_to(20, PassedOver::default()));
             assert_eq!((floor.read_above(), floor.reads_all()), (20, false));
             leave(&mut floor);
             assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
         }
-        floor.has_taken_all_up_to(20, PassedOver::default());
+        assert!(floor.has_taken_all_up_to(20, PassedOver::default()));
         floor.propose(30, Writers::new());
         floor.move_up(Some(21));
         assert_eq!((floor.get(), floor.read_above(), floor.reads_all()), (20, 20, false));
+    }
+
+    #[test]
+    fn it_does_not_read_on_behind_what_may_still_commit() {
+        let mut floor = settled_at(50);
+        assert!(floor.has_taken_all_up_to(40, PassedOver::default()));
+        assert!(floor.has_taken_all_up_to(70, PassedOver::default()));
+        assert_eq!(floor.read_above(), 50);
+        assert!(!floor.has_taken_all_up_to(70, PassedOver::default()));
+        assert_eq!((floor.read_above(), floor.reads_all()), (10, true));
+        assert!(!ScanFloor::default().has_taken_all_up_to(70, PassedOver::default()));
     }
 
     #[test]
@@ -237,7 +269,7 @@ mod tests {
             partitions: partitions.iter().copied().collect(),
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         };
-        let mut floor = ScanFloor::default();
+        let mut floor = settled_at(100);
         floor.has_taken_all_up_to(20, over(&[1], &["a"]));
         floor.has_taken_all_up_to(30, over(&[], &["b"]));
         assert!(floor.passes_over(1, "z") && floor.passes_over(2, "a") && floor.passes_over(2, "b"));
@@ -246,11 +278,11 @@ mod tests {
             (floor.partitions_passed_over().collect::<Vec<_>>(), floor.keys_passed_over()),
             (vec![1], 2)
         );
-        floor.propose(40, Writers::new());
-        floor.move_up(Some(5));
-        assert_eq!((floor.get(), floor.read_above()), (4, 30), "the row that is left is one of those");
+        floor.propose(140, Writers::new());
+        floor.move_up(Some(15));
+        assert_eq!((floor.get(), floor.read_above()), (14, 30), "the row that is left is one of those");
         floor.read_all_again();
-        assert!(!floor.passes_over(1, "a") && floor.read_above() == 4);
+        assert!(!floor.passes_over(1, "a") && floor.read_above() == 14);
     }
 
     #[derive(Clone, Debug)]

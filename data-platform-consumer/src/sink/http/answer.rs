@@ -5,7 +5,7 @@
 //! | answer | means |
 //! |---|---|
 //! | 2xx, read to its end | taken |
-//! | 429; 503 with `Retry-After` | throttled: nobody is called for that long, at most an hour |
+//! | 429; 503 with `Retry-After` | throttled: nobody is called for that long, at most an hour, and `longest_retry_after` |
 //! | 408, 425, 423, other 5xx; no answer in time, no connection, an answer that breaks off | unavailable: tried again |
 //! | 409 | unavailable: a call with the same key is still under way, as platforms that know `Idempotency-Key` say it |
 //! | 400, 413, 422, 431, 451 | rejected: the platform will never take this event |

@@ -63,7 +63,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 30] = [
+pub(crate) const CASES: [Case; 31] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -127,6 +127,10 @@ pub(crate) const CASES: [Case; 30] = [
     .in_docker(),
     Case::on_scene("a_consumer_that_was_stopped_is_no_member_of_the_group_any_more", |scene| {
         Box::pin(consumers::one_stops_and_is_no_member(scene))
+    })
+    .in_docker(),
+    Case::on_scene("a_consumer_with_a_name_that_is_restarted_keeps_its_partitions", |scene| {
+        Box::pin(consumers::one_with_a_name_is_restarted(scene))
     })
     .in_docker(),
     Case::on_scene("a_position_that_retention_took_is_set_once_the_group_is_stopped_and_read_on", |scene| {

@@ -5,11 +5,12 @@
 
 use super::Relay;
 use super::deliveries::Awaited;
-use super::sending::Taken;
+use super::sending::{Partitions, Taken};
 use crate::outbox::message::PendingMessage;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
 use crate::storage::outbox::{self, BatchLimit, Unread};
+use shared_messages::topics::partition_of;
 use std::collections::HashSet;
 use std::pin::pin;
 use std::task::Poll;
@@ -19,9 +20,7 @@ use std::time::{Duration, Instant};
 /// is the buyers'.
 const SHARE_OF_FUTILE_READS: u32 = 10;
 const LONGEST_FUTILE_WAIT: Duration = Duration::from_secs(1);
-/// For so long at most, rows are passed over before reads begin at the floor again: what commits late waits for that.
-const LONGEST_PASS: Duration = Duration::from_secs(5);
-/// So many keys are remembered meanwhile.
+/// So many keys are remembered while rows are passed over.
 const MOST_KEYS_PASSED_OVER: usize = 10_000;
 /// So many locked rows are tried again at a time.
 const MOST_TRIED_AGAIN: usize = 1_000;
@@ -38,36 +37,48 @@ impl Relay {
     pub(super) async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
         let began = Instant::now();
-        let busy = self.busy_partitions(began);
-        self.give_up_parked_of(&busy);
+        self.rebook_if_partitions_changed();
+        let hanging = self.hanging_partitions(began);
+        self.give_up_parked_of(&hanging);
+        let partitions = Partitions { busy: self.busy_partitions(&hanging), hanging };
+        let Partitions { hanging, busy } = &partitions;
         if self.is_full() || self.read_again_at.is_some_and(|at| began < at) {
-            return self.cycle_without_read(session, &busy).await;
+            return self.cycle_without_read(session, busy).await;
         }
-        self.begin_at_floor_if_due(&busy, began);
-        let limit = self.read_limit(&busy);
+        self.begin_at_floor_if_due(hanging, began);
+        let limit = self.read_limit(hanging);
         let reads_all = self.floor.reads_all();
-        let (deleted, pending, mut sent) = self.read_and_send_parked(session, &busy, limit).await?;
+        let (deleted, pending, mut sent) = self.read_and_send_parked(session, busy, limit).await?;
         let deleted = self.forget_acknowledged(session, deleted).await?;
+        if !reads_all && self.floor.reads_all() {
+            // What was passed over before this read is forgotten, and its rows might overtake that.
+            return Ok(false);
+        }
         let lanes = self.lanes(&sent);
         let is_full = limit.is_reached_by(&pending);
         let [lowest, highest] = [pending.first(), pending.last()].map(|row| row.map(|row| row.seq));
-        let taken = self.admit_all(pending, &busy, lanes, reads_all && !is_full);
-        let goes_on = is_full && (taken.is_all() || self.may_pass_over(&taken, &busy));
-        match highest {
-            Some(highest) if goes_on => self.floor.has_taken_all_up_to(highest, taken.passed_over),
+        let taken = self.admit_all(pending, &partitions, lanes, reads_all && !is_full);
+        let may_go_on = is_full && (taken.is_all() || self.may_pass_over(&taken, hanging));
+        let stays = is_full && taken.was_full && self.floor.partitions_passed_over().next().is_some();
+        let goes_on = match highest {
+            Some(highest) if may_go_on => self.floor.has_taken_all_up_to(highest, taken.passed_over),
             // The same read once more, when there is room: getting here again, past all that hangs, would take some.
-            Some(_) if is_full && taken.was_full && self.floor.partitions_passed_over().next().is_some() => {}
-            _ => self.floor.read_all_again(),
-        }
+            Some(_) if stays => true,
+            _ => {
+                self.floor.read_all_again();
+                false
+            }
+        };
         // Read on without waiting for acknowledgements, as long as most of what a full read has brought can be taken on.
         if is_full && taken.rows * 2 >= taken.of && busy.is_empty() && !self.suspects() {
             self.pace.has_read(lowest, taken.rows, began);
-            self.read_on(session, &busy).await?;
+            self.read_on(session, busy).await?;
             return Ok(false);
         }
         self.pace.waits_for_nothing();
-        sent.extend(self.send_parked(&busy));
-        self.rest_behind_futile_reads(began, goes_on, taken.rows + taken.of_partitions > 0, !sent.is_empty());
+        sent.extend(self.send_parked(busy));
+        let found = taken.rows + taken.of_partitions > 0;
+        self.rest_behind_futile_reads(goes_on, found, !sent.is_empty());
         self.report_fullness();
         if deleted == 0 && sent.is_empty() {
             return Ok(reads_all && !goes_on);
@@ -134,11 +145,21 @@ impl Relay {
         Ok((deleted, pending, sent))
     }
 
+    /// The number of partitions is not known at once, and may grow.
+    fn rebook_if_partitions_changed(&mut self) {
+        let number = self.partitions.number();
+        if number != self.partitions_before {
+            self.partitions_before = number;
+            self.in_flight.rebook(|key| partition_of(key.as_bytes(), number));
+            self.progress.clear();
+            self.floor.read_all_again();
+        }
+    }
+
     /// Rows may be passed over for as long as all of their partitions hang.
-    fn begin_at_floor_if_due(&mut self, busy: &HashSet<u32>, now: Instant) {
-        let moves = |partition: u32| !self.is_held_back(partition, busy, now);
-        let is_over = self.pass_began.is_some_and(|began| now.duration_since(began) > LONGEST_PASS);
-        if is_over || self.floor.partitions_passed_over().any(moves) {
+    fn begin_at_floor_if_due(&mut self, hanging: &HashSet<u32>, now: Instant) {
+        let moves = |partition: u32| !self.is_held_back(partition, hanging, now);
+        if self.floor.partitions_passed_over().any(moves) {
             self.floor.read_all_again();
         }
         if self.floor.reads_all() {
@@ -148,30 +169,25 @@ impl Relay {
 
     /// Whether reads may go on behind rows that were not taken on: most of those are of partitions that hang, and there are
     /// others.
-    fn may_pass_over(&self, taken: &Taken, busy: &HashSet<u32>) -> bool {
+    fn may_pass_over(&self, taken: &Taken, hanging: &HashSet<u32>) -> bool {
         let now = Instant::now();
         taken.of_partitions > 0
             && taken.of_partitions * 2 >= taken.of - taken.rows
             && !taken.was_full
-            && !self.suspects()
             && self.floor.keys_passed_over() + taken.passed_over.keys.len() <= MOST_KEYS_PASSED_OVER
-            && (0..self.partitions.number()).any(|partition| !self.is_held_back(partition, busy, now))
+            && (0..self.partitions_before).any(|partition| !self.is_held_back(partition, hanging, now))
     }
 
-    /// A read that found rows and could hand over none was futile, and so were all reads of a pass if all of them were. While
-    /// something moves, a pass is not interrupted: the next read may find rows of that.
-    fn rest_behind_futile_reads(&mut self, began: Instant, goes_on: bool, found: bool, was_useful: bool) {
+    /// Reads from the floor to the end that found rows and could hand over none were futile. They are not interrupted: the next
+    /// read may find rows of what does not hang.
+    fn rest_behind_futile_reads(&mut self, goes_on: bool, found: bool, was_useful: bool) {
         self.pass_was_useful |= was_useful;
-        let now = Instant::now();
-        let something_moves = self.progress.values().any(|last| now.duration_since(*last) < LONGEST_PASS);
-        let since = match self.pass_began {
-            _ if !found || was_useful => None,
-            _ if !something_moves => Some(began),
-            Some(pass_began) if !goes_on && !self.pass_was_useful => Some(pass_began),
-            _ => None,
-        };
-        self.read_again_at =
-            since.map(|since| now + (since.elapsed() * SHARE_OF_FUTILE_READS).min(LONGEST_FUTILE_WAIT));
+        let began = self.pass_began.filter(|_| found && !goes_on && !self.pass_was_useful);
+        let rest = began.map(|began| {
+            let took = began.elapsed();
+            (took * SHARE_OF_FUTILE_READS).min(took.max(LONGEST_FUTILE_WAIT))
+        });
+        self.read_again_at = rest.map(|rest| Instant::now() + rest);
     }
 
     /// Little while somebody hangs, as most of it may be for him, unless what is for him is passed over. Not much more than can be

@@ -129,13 +129,13 @@ impl Relay {
         }
     }
 
-    /// Whether as much as is allowed waits for its acknowledgement, or every partition's share; or as many rows are
+    /// Whether as much as is allowed waits for its acknowledgement, or of every partition as much as it may; or as many rows are
     /// acknowledged and cannot be deleted.
     pub(super) fn is_full(&self) -> bool {
-        let partitions = self.partitions.number();
+        let (now, nothing_hangs) = (Instant::now(), HashSet::new());
         self.in_flight.is_full()
             || self.locked.len() >= self.settings.max_in_flight
-            || (0..partitions).all(|partition| self.in_flight.shares_of(partition, partitions) > 0)
+            || (0..self.partitions_before).all(|partition| self.is_held_back(partition, &nothing_hangs, now))
     }
 
     pub(super) fn show_in_flight(&self) {
@@ -144,6 +144,9 @@ impl Relay {
 
     pub(super) fn report_fullness(&self) {
         self.show_in_flight();
+        if self.stands_by() {
+            return;
+        }
         if self.is_full() {
             let (awaited, locked) = (self.in_flight.awaited(), self.locked.len());
             let detail = format!(

@@ -130,7 +130,6 @@ impl Relay {
                 self.floor.move_up(self.database.within_limit(lowest).await?);
             } else {
                 next = FLOOR_LOOK_AGAIN;
-                self.floor.read_all_again();
                 let reached = self.database.within_limit(outbox::reached(session)).await?;
                 self.pace.reached(reached, Instant::now());
             }
@@ -141,6 +140,9 @@ impl Relay {
             self.pace.reached(reached, Instant::now());
             let writers = self.database.within_limit(outbox::writers(session)).await?;
             self.floor.propose(reached, writers);
+            if self.floor.is_new() {
+                next = FLOOR_LOOK_AGAIN;
+            }
         }
         self.metrics.scan_floor.set(self.floor.get());
         self.metrics.floor_looks.inc();

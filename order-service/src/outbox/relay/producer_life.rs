@@ -62,11 +62,13 @@ impl Relay {
                 drop(tokio::task::spawn_blocking(move || drop(failed)).await);
                 self.take_deliveries();
                 self.deliveries = deliveries;
-                self.in_flight.retain(self.acknowledged.iter().chain(&self.locked));
+                let lowest = self.in_flight.retain(self.acknowledged.iter().chain(&self.locked));
                 drop(self.parked.take_all());
                 self.progress.clear();
                 self.read_again_at = None;
-                self.floor.reset();
+                if let Some(lowest) = lowest {
+                    self.floor.is_below(lowest);
+                }
             }
             Err(error) => self.alarms.raise(PUBLISHING_FAILS, "", error.to_string()),
         }

@@ -10,9 +10,18 @@ use crate::kafka::event_publisher::{SendError, refused_for_good};
 use crate::kafka::topic_partitions::TopicPartitions;
 use crate::outbox::message::PendingMessage;
 use crate::outbox::scan_floor::PassedOver;
+use shared_messages::topics::partition_of;
 use std::collections::HashSet;
 use std::time::Instant;
 use tracing::debug;
+
+/// What a cycle finds of the topic's partitions when it begins.
+pub(super) struct Partitions {
+    /// They owe an acknowledgement: nothing is taken on for them.
+    pub(super) hanging: HashSet<u32>,
+    /// Nothing is handed over for them.
+    pub(super) busy: HashSet<u32>,
+}
 
 /// What became of the rows of a read.
 #[derive(Debug, Default)]
@@ -36,12 +45,18 @@ impl Taken {
 }
 
 impl Relay {
-    /// Those with an event whose acknowledgement is overdue, and no other acknowledgement for as long: a Kafka that is slow
-    /// with much is no Kafka that hangs. While rows are suspected, those with any event on its way.
-    pub(super) fn busy_partitions(&self, now: Instant) -> HashSet<u32> {
-        if self.suspects() {
-            return self.in_flight.on_their_way().map(|(_, partition)| partition).collect();
+    /// Those that nothing is handed over for: that hang, or, while rows are suspected, with any event on its way.
+    pub(super) fn busy_partitions(&self, hanging: &HashSet<u32>) -> HashSet<u32> {
+        if !self.suspects() {
+            return hanging.clone();
         }
+        let on_their_way = self.in_flight.on_their_way().map(|(_, partition)| partition);
+        on_their_way.chain(hanging.iter().copied()).collect()
+    }
+
+    /// Those with an event whose acknowledgement is overdue, and no other acknowledgement for as long: a Kafka that is slow
+    /// with much is no Kafka that hangs.
+    pub(super) fn hanging_partitions(&self, now: Instant) -> HashSet<u32> {
         let Some(overdue) = now.checked_sub(self.settings.straggler_after) else { return HashSet::new() };
         let hangs = |partition: &u32| self.progress.get(partition).is_none_or(|last| *last < overdue);
         self.in_flight.handed_before(overdue).filter(hangs).collect()
@@ -49,13 +64,13 @@ impl Relay {
 
     /// Nothing more is taken on for a partition that hangs. Nor for one that has its share on its way and has acknowledged nothing
     /// for a while, or twice that: until it is known to hang, its rows would take the place of all others.
-    pub(super) fn is_held_back(&self, partition: u32, busy: &HashSet<u32>, now: Instant) -> bool {
+    pub(super) fn is_held_back(&self, partition: u32, hanging: &HashSet<u32>, now: Instant) -> bool {
         let moves = || {
             let overdue = now.checked_sub(self.settings.straggler_after);
             self.progress.get(&partition).is_some_and(|last| overdue.is_none_or(|overdue| *last >= overdue))
         };
-        busy.contains(&partition)
-            || match self.in_flight.shares_of(partition, self.partitions.number()) {
+        hanging.contains(&partition)
+            || match self.in_flight.shares_of(partition, self.partitions_before) {
                 0 => false,
                 1 => !moves(),
                 _ => true,
@@ -63,11 +78,11 @@ impl Relay {
     }
 
     /// What was taken on and not handed over when its partition began to hang is read again later.
-    pub(super) fn give_up_parked_of(&mut self, busy: &HashSet<u32>) {
-        if self.suspects() || busy.is_empty() {
+    pub(super) fn give_up_parked_of(&mut self, hanging: &HashSet<u32>) {
+        if hanging.is_empty() {
             return;
         }
-        for row in self.parked.take_free(|key| !is_busy(&self.partitions, busy, key)) {
+        for row in self.parked.take_free(|key| !is_busy(&self.partitions, hanging, key)) {
             self.in_flight.finish(row.seq);
             self.floor.is_below(row.seq);
         }
@@ -112,7 +127,7 @@ impl Relay {
     pub(super) fn admit_all(
         &mut self,
         pending: Vec<PendingMessage>,
-        busy: &HashSet<u32>,
+        Partitions { hanging, busy }: &Partitions,
         mut lanes: Lanes,
         was_whole: bool,
     ) -> Taken {
@@ -129,11 +144,12 @@ impl Relay {
         taken.passed_over.keys = refused.into_iter().map(|(_, key)| key).collect();
         for row in pending {
             let key = &row.message.key;
-            let partition = self.partitions.of_key(key);
+            // All by the same number, or a later row of a key might land elsewhere than one that was passed over.
+            let partition = partition_of(key.as_bytes(), self.partitions_before);
             if self.follows_into_quarantine(&row) || taken.passed_over.keys.contains(key) {
                 continue;
             }
-            if !self.suspects() && self.is_held_back(partition, busy, now) {
+            if self.is_held_back(partition, hanging, now) {
                 taken.of_partitions += 1;
                 taken.passed_over.partitions.insert(partition);
             } else if self.floor.passes_over(partition, key) {

@@ -50,6 +50,32 @@ pub(crate) async fn one_stops_and_is_no_member(scene: Scene) {
     }
 }
 
+/// By its name it is the same member: the other one keeps what it has, and nothing is handed over.
+pub(crate) async fn one_with_a_name_is_restarted(scene: Scene) {
+    let service = scene.order_service(&[]).await;
+    let named = |name| [("KAFKA__GROUP_INSTANCE_ID", name), ("KAFKA__SESSION_TIMEOUT", "30s")];
+    let other = scene.consumer("consumer-2", &named("two"));
+    let one = scene.consumer("consumer-1", &named("one"));
+    tokio::join!(one.heard.says(HALF), other.heard.says(HALF));
+    one.heard
+        .until("it is settled", |lines| lines.iter().any(|line| line.message.contains("kafka is ready")))
+        .await;
+    let before = other.heard.messages().len();
+    assert!(one.process.stop().await.success());
+    assert!(one.heard.messages().iter().any(|line| line.contains("a member of the group until")));
+    let again = scene.consumer("consumer-1 again", &named("one"));
+    again.heard.says(HALF).await;
+    let orders = buy(&service).await;
+    scene.everybody.until("every order was delivered", |lines| delivered(lines).len() >= ORDERS).await;
+    let mut both: Vec<i64> = again.heard.delivered();
+    assert!(!both.is_empty() && both.len() < ORDERS, "{both:?}");
+    both.extend(other.heard.delivered());
+    both.sort_unstable();
+    assert_eq!(both, Vec::from_iter(orders), "once each");
+    let since = other.heard.messages().split_off(before);
+    assert!(!since.iter().any(|line| line.contains("handed back") || line.contains("owning")), "{since:#?}");
+}
+
 /// The platform takes so long that the killed consumer has finished nothing: all of its share is the other's now.
 pub(crate) async fn one_is_killed(scene: Scene) {
     let service = scene.order_service(&[]).await;
