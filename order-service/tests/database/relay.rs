@@ -7,6 +7,7 @@ use crate::relaying::{
     message, records_until, relay_settings, sized, until_alarm, until_outbox_has,
 };
 use crate::rig::Rig;
+use order_service::kafka::topic_partitions::TopicPartitions;
 use order_service::outbox::message::OutboxMessage;
 use order_service::outbox::relay::IN_FLIGHT_FULL;
 use order_service::outbox::wake_up::WakeUp;
@@ -25,6 +26,7 @@ cases!(
     a_row_that_does_not_fit_in_is_not_overtaken_by_its_key,
     a_leaderless_partition_holds_up_only_its_own_keys,
     a_leaderless_partition_with_a_backlog_holds_up_only_its_own_keys,
+    what_was_sent_before_the_number_of_partitions_was_known_holds_up_only_its_own_partition,
     what_is_committed_while_the_brokers_hang_arrives_once_and_in_order,
     a_relay_that_loses_its_session_goes_on,
     what_is_sent_when_it_stops_is_acknowledged_and_deleted,
@@ -177,6 +179,31 @@ async fn a_leaderless_partition_with_a_backlog_holds_up_only_its_own_keys(rig: A
     until_outbox_has(&shop, 0).await;
     let records = records_until(&broker, |records| distinct(records) == total + 1);
     assert_in_order(&records);
+    relay.stop().await;
+}
+
+async fn what_was_sent_before_the_number_of_partitions_was_known_holds_up_only_its_own_partition(
+    rig: Arc<Rig>,
+) {
+    let (shop, broker) = (rig.shop().await, broker());
+    broker.cluster().partition_leader(TOPIC, 2, None).unwrap();
+    let key_of = |wanted: u32| {
+        let mut keys = (0..).map(|n| format!("key {n}"));
+        keys.find(|key| partition_of(key.as_bytes(), PARTITIONS.cast_unsigned()) == wanted).unwrap()
+    };
+    commit(&shop, vec![message(&key_of(2), 0)], WakeUp::default()).await;
+    let partitions = TopicPartitions::default();
+    let settings = relay_settings(&shop, &broker, &[("RELAY__STRAGGLER_AFTER", "20ms")]);
+    let relay = RunningRelay::start_knowing(partitions.clone(), &shop, &settings, WakeUp::default());
+    while relay.metrics.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    partitions.are(PARTITIONS as usize);
+    commit(&shop, vec![message(&key_of(0), 1)], WakeUp::default()).await;
+    let records = records_until(&broker, |records| records.len() == 1);
+    assert_eq!(records[0].partition(), 0);
+    broker.cluster().partition_leader(TOPIC, 2, Some(1)).unwrap();
+    until_outbox_has(&shop, 0).await;
     relay.stop().await;
 }
 

@@ -37,9 +37,18 @@ pub(crate) struct RunningRelay {
 
 impl RunningRelay {
     pub(crate) fn start(shop: &Shop, settings: &Settings, wake_up: WakeUp) -> Self {
-        let (stop, alarms) = (CancellationToken::new(), Alarms::new());
         let partitions = TopicPartitions::default();
         partitions.are(PARTITIONS as usize);
+        Self::start_knowing(partitions, shop, settings, wake_up)
+    }
+
+    pub(crate) fn start_knowing(
+        partitions: TopicPartitions,
+        shop: &Shop,
+        settings: &Settings,
+        wake_up: WakeUp,
+    ) -> Self {
+        let (stop, alarms) = (CancellationToken::new(), Alarms::new());
         let (kafka, relay) = (settings.kafka.clone(), settings.relay.clone());
         let metrics = RelayMetrics::default();
         let parts = RelayParts { wake_up, alarms: alarms.clone(), partitions, metrics: metrics.clone() };
