@@ -125,10 +125,18 @@ impl Broker {
 
     /// Commits in the group's name, as an operator would.
     pub(crate) fn commit(&self, partition: i32, offset: i64) {
+        self.commit_with(partition, offset, "");
+    }
+
+    /// With what stands beside the position.
+    pub(crate) fn commit_with(&self, partition: i32, offset: i64, metadata: &str) {
         let consumer = self.bystander();
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(TOPIC, partition, Offset::Offset(offset)).unwrap();
         consumer.assign(&list).unwrap();
+        if !metadata.is_empty() {
+            list.find_partition(TOPIC, partition).unwrap().set_metadata(metadata);
+        }
         consumer.commit(&list, CommitMode::Sync).unwrap();
     }
 
@@ -171,7 +179,7 @@ impl Broker {
     }
 
     /// A client of the group that is no member of it.
-    fn bystander(&self) -> BaseConsumer {
+    pub(crate) fn bystander(&self) -> BaseConsumer {
         ClientConfig::new()
             .set("bootstrap.servers", self.bootstrap_servers())
             .set("group.id", GROUP)

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use data_platform_consumer::operator::positions::{GroupPositions, PositionsError, Selection, Target, plan};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::broker::{Broker, TOPIC};
@@ -30,6 +32,14 @@ fn four_partitions() -> Broker {
 
 fn committed(broker: &Broker) -> [Option<i64>; 4] {
     [0, 1, 2, 3].map(|partition| broker.committed(partition))
+}
+
+/// What stands beside a committed position.
+fn committed_with(broker: &Broker, partition: i32) -> String {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(TOPIC, partition);
+    let answer = broker.bystander().committed_offsets(list, Duration::from_secs(30)).unwrap();
+    answer.find_partition(TOPIC, partition).unwrap().metadata().to_owned()
 }
 
 const AT_FIRST: [Option<i64>; 4] = [Some(4), None, Some(1000), Some(10)];
@@ -80,6 +90,18 @@ fn show_as_json_is_for_a_program() {
     ]);
     assert_eq!(look["positions"], expected);
     assert!(look["members"]["unclear"].is_string(), "{look}");
+}
+
+/// It is for `dead-letters resume` to say that a partition may go on.
+#[test]
+fn a_partition_at_the_ceiling_of_dead_letters_stays_there() {
+    const MARK: &str = "dead-letter-ceiling-reached-at=7";
+    let broker = four_partitions();
+    broker.commit_with(0, 4, MARK);
+    let told = set(&broker, &["--to", "earliest", "--all-partitions", "--yes"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!((broker.committed(0), committed_with(&broker, 0).as_str()), (Some(0), MARK));
+    assert_eq!((broker.committed(2), committed_with(&broker, 2).as_str()), (Some(0), ""));
 }
 
 #[test]

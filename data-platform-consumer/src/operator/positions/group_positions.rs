@@ -5,8 +5,8 @@
 //! Everything here blocks the thread, and is bounded: a Kafka that says nothing for as long as the limit is given up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub struct GroupPositions {
     topic: String,
     servers: String,
     limit: Duration,
+    /// What stood beside the positions of these partitions when they were looked at.
+    marks: Mutex<BTreeMap<i32, String>>,
 }
 
 impl GroupPositions {
@@ -48,6 +50,7 @@ impl GroupPositions {
             topic: kafka.topic.clone(),
             servers: kafka.bootstrap_servers.clone(),
             limit,
+            marks: Mutex::default(),
         })
     }
 
@@ -87,7 +90,7 @@ impl GroupPositions {
         let new = changes.iter().filter(|change| change.changes());
         let new: Vec<_> = new.map(|change| (change.from.partition, change.to)).collect();
         if !new.is_empty() {
-            self.commit(new)?;
+            self.commit(&new)?;
         }
         let partitions: Vec<i32> = wanted.keys().copied().collect();
         let stands = self.committed(&partitions, Until(Instant::now() + self.limit))?;
@@ -101,10 +104,20 @@ impl GroupPositions {
         Ok(changes.iter().map(set).collect())
     }
 
-    /// On a thread of its own: librdkafka waits for the answer to a commit without a bound.
-    fn commit(&self, positions: Vec<(i32, i64)>) -> Result<(), PositionsError> {
+    /// On a thread of its own: librdkafka waits for the answer to a commit without a bound. What stands with a position stays with
+    /// it: that a partition has reached the ceiling of dead letters is for `dead-letters resume` to lift.
+    fn commit(&self, positions: &[(i32, i64)]) -> Result<(), PositionsError> {
         let what = || "the commit, which was not taken, or not all of it".to_owned();
-        let list = self.list(positions.into_iter()).map_err(|error| self.failed(what(), &error))?;
+        let mut list = TopicPartitionList::new();
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, offset) in positions {
+            let mut element = list.add_partition(&self.topic, *partition);
+            element.set_offset(Offset::Offset(*offset)).map_err(|error| self.failed(what(), &error))?;
+            if let Some(mark) = marks.get(partition) {
+                element.set_metadata(mark);
+            }
+        }
+        drop(marks);
         let (consumer, (answer, answered)) = (self.consumer.clone(), mpsc::sync_channel(1));
         let committing = move || {
             let result = consumer.map_or(Ok(()), |consumer| consumer.commit(&list, CommitMode::Sync));
@@ -143,11 +156,24 @@ impl GroupPositions {
     }
 
     fn committed(&self, partitions: &[i32], until: Until) -> Result<BTreeMap<i32, i64>, PositionsError> {
+        let committed = self.committed_list(partitions, until)?;
+        let elements = committed.elements();
+        let marked = elements.iter().filter(|element| !element.metadata().is_empty());
+        let marks = marked.map(|element| (element.partition(), element.metadata().to_owned())).collect();
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+        offsets(&committed).map_err(|error| self.failed(self.what_stands(), &error))
+    }
+
+    fn what_stands(&self) -> String {
+        format!("the positions of group {}", self.group)
+    }
+
+    fn committed_list(&self, partitions: &[i32], until: Until) -> Result<TopicPartitionList, PositionsError> {
         let list = || self.list(partitions.iter().map(|partition| (*partition, 0)));
-        self.ask(format!("the positions of group {}", self.group), |consumer| {
+        self.ask(self.what_stands(), |consumer| {
             loop {
                 let answer = consumer.committed_offsets(list()?, until.left());
-                match answer.and_then(|committed| offsets(&committed)) {
+                match answer.and_then(|committed| offsets(&committed).map(|_| committed)) {
                     // An answer that comes at once must not make this spin.
                     Err(error) if is_a_move(&error) && !until.is_over() => {
                         thread::sleep(AGAIN_AFTER.min(until.left()));
