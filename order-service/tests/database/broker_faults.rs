@@ -14,6 +14,7 @@ cases!(
     too_few_replicas_in_sync_lose_nothing_and_keep_the_order,
     a_rolling_restart_of_the_brokers_loses_nothing_and_keeps_the_order,
     a_producer_that_failed_for_good_is_replaced_and_its_rows_are_sent_again,
+    what_does_not_fit_into_the_producers_queue_waits_and_arrives_once_and_in_order,
 );
 
 async fn too_few_replicas_in_sync_lose_nothing_and_keep_the_order(rig: Arc<Rig>) {
@@ -59,5 +60,18 @@ async fn a_producer_that_failed_for_good_is_replaced_and_its_rows_are_sent_again
     assert_in_order(&records_until(&broker, |records| distinct(records) == 100));
     until_outbox_has(&shop, 0).await;
     assert_eq!(relay.metrics.producers_replaced(), 1);
+    relay.stop().await;
+}
+
+async fn what_does_not_fit_into_the_producers_queue_waits_and_arrives_once_and_in_order(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let rows = (0..300).map(|n| message(&format!("key {}", n % 150), n)).collect();
+    commit(&shop, rows, WakeUp::default()).await;
+    let small = [("KAFKA__PROPERTIES__QUEUE__BUFFERING__MAX__MESSAGES", "10")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &small), WakeUp::default());
+    until_outbox_has(&shop, 0).await;
+    let records = records_until(&broker, |records| records.len() >= 300);
+    assert_in_order(&records);
+    assert_eq!((records.len(), distinct(&records)), (300, 300), "once each");
     relay.stop().await;
 }
