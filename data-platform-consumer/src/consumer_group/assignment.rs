@@ -189,6 +189,11 @@ impl<R> Assignment<R> {
         self.intake == Intake::Open && !self.paused && self.tracker.span() >= records && moves()
     }
 
+    /// What its unfinished records take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether the client is to pause the partition (or to resume it), if that is not what it was told last.
     ///
     /// Pauses at the whole window and resumes at half of it: each pause makes the client read again what it

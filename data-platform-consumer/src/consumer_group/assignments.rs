@@ -63,6 +63,8 @@ pub(crate) struct Assignments<R> {
     ended: u64,
     taken_so_far: u64,
     parking_from: Option<Instant>,
+    /// All partitions together hold more bytes than a window's.
+    is_crowded: bool,
 }
 
 impl<R: Clone> Assignments<R> {
@@ -80,6 +82,7 @@ impl<R: Clone> Assignments<R> {
             ended: 0,
             taken_so_far: 0,
             parking_from: None,
+            is_crowded: false,
         }
     }
 
@@ -227,12 +230,23 @@ impl<R: Clone> Assignments<R> {
         [parking, call.filter(|_| has_room)].into_iter().flatten().min()
     }
 
+    /// What a partition may hold: the window's bytes, or its share of them while all partitions together hold more. So memory is
+    /// bounded for the member, and one partition alone may use all of it.
+    fn window(&mut self) -> Window {
+        let Window { records, bytes } = self.rules.window;
+        let held: u64 = self.owned.values().map(Assignment::bytes).sum();
+        self.is_crowded = held > if self.is_crowded { bytes / 2 } else { bytes };
+        let among = if self.is_crowded { self.owned.len().max(1) as u64 } else { 1 };
+        Window { records, bytes: (bytes / among).max(1) }
+    }
+
     /// What the client is to be told.
     pub(crate) fn intake_changes(&mut self) -> IntakeChanges {
+        let window = self.window();
         let platform_is_away = self.breaker.state() == BreakerState::Open;
         let mut changes = IntakeChanges::default();
         for (partition, assignment) in &mut self.owned {
-            match assignment.steer(self.rules.window, platform_is_away) {
+            match assignment.steer(window, platform_is_away) {
                 Some(true) => changes.pause.push(*partition),
                 Some(false) => changes.resume.push(*partition),
                 None => {}

@@ -12,6 +12,9 @@ use crate::delivery::dead_letters::ParkingReport;
 use crate::sink::DeliveryFailure;
 use shared_messages::dead_letter::DeadLetterCause;
 
+#[path = "assignments_window_tests.rs"]
+mod windows;
+
 const RULES: DeliveryRules = DeliveryRules {
     in_flight_limit: 2,
     window: Window { records: 4, bytes: 1_000 },
@@ -171,34 +174,6 @@ fn a_stopped_partition_finishes_what_it_had_and_the_others_flow() {
 }
 
 #[test]
-fn a_full_window_pauses_the_partition_until_half_of_it_is_finished() {
-    let now = Instant::now();
-    let mut assignments = assigned(&[0]);
-    for offset in 0..4 {
-        assignments.take_in(0, offset, None, ("", 1));
-    }
-    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![0], resume: vec![] });
-    let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
-    assignments.reported(report(&second, Ok(())), now);
-    assert_eq!(assignments.intake_changes(), IntakeChanges::default(), "the oldest is not finished");
-    assignments.reported(report(&first, Ok(())), now);
-    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![], resume: vec![0] });
-}
-
-#[test]
-fn a_window_full_of_large_records_pauses_the_partition_until_half_of_their_bytes_are_finished() {
-    let now = Instant::now();
-    let mut assignments = assigned(&[0]);
-    assignments.take_in(0, 0, None, ("", 600));
-    assert_eq!(assignments.intake_changes(), IntakeChanges::default());
-    assignments.take_in(0, 1, None, ("", 400));
-    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![0], resume: vec![] });
-    let call = assignments.start_next(now).unwrap();
-    assignments.reported(report(&call, Ok(())), now);
-    assert_eq!(assignments.intake_changes(), IntakeChanges { pause: vec![], resume: vec![0] });
-}
-
-#[test]
 fn offsets_that_are_no_records_are_neither_lag_nor_work() {
     let now = Instant::now();
     let mut assignments = assigned(&[0]);
@@ -253,33 +228,6 @@ fn a_partition_whose_position_moves_has_enough_at_hand_with_half_its_window() {
     assignments.reported(report(&call, Ok(())), now);
     assert!(assignments.one_has_enough(moment, now));
     assert!(!assignments.one_has_enough(moment, now + moment), "a position that stands is a slow record's");
-}
-
-#[test]
-fn a_record_that_fails_in_front_of_a_full_window_lets_others_in_and_is_given_up() {
-    let mut now = Instant::now();
-    let mut assignments = assigned(&[0]);
-    let mut next = 0;
-    let mut paused = false;
-    // It would take in whatever the client is not told to pause.
-    for _ in 0..100 {
-        let changes = assignments.intake_changes();
-        paused = (paused || !changes.pause.is_empty()) && changes.resume.is_empty();
-        while !paused && next < 1_000 {
-            assignments.take_in(0, next, None, ("", 1));
-            next += 1;
-            paused = !assignments.intake_changes().pause.is_empty();
-        }
-        while let Some(call) = assignments.start_next(now) {
-            let answer = if call.offset == 0 { failed(&call) } else { report(&call, Ok(())) };
-            if let Reported::AtFault { .. } = assignments.reported(answer, now) {
-                assert!(next < 4 * 2 + 2, "{next} records were taken in, at a window of 4");
-                return;
-            }
-        }
-        now = assignments.next_due(now).unwrap();
-    }
-    panic!("it is never given up, and nothing comes in any more");
 }
 
 #[test]
