@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_platform_consumer::operator::Stop;
 
@@ -73,9 +73,7 @@ fn a_replay_that_comes_later_takes_over_in_the_middle() {
             })
         };
         let first = replay("first");
-        while platform.taken().is_empty() {
-            std::thread::yield_now();
-        }
+        wait_until("the first takes one", || !platform.taken().is_empty());
         let second = replay("second");
         for answer in [first, second].map(|replay| replay.join().unwrap()) {
             assert!(answer.ended.is_ok(), "{answer:?}");
@@ -104,13 +102,19 @@ fn what_is_on_its_way_is_waited_for_before_a_partition_is_handed_over() {
             })
         };
         let first = replay("first");
-        while platform.called().len() < 2 {
-            std::thread::yield_now();
-        }
+        wait_until("both are on their way", || platform.called().len() >= 2);
         let second = replay("second");
         for answer in [first, second].map(|replay| replay.join().unwrap()) {
             assert!(answer.ended.is_ok(), "{answer:?}");
         }
     });
     assert_eq!(platform.called().len(), 2, "each once: {:?}", platform.called());
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        std::thread::yield_now();
+    }
 }
