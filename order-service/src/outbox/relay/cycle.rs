@@ -16,8 +16,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Reads that find nothing to hand over take at most one part in so many of the time: while Kafka hangs, the database
-/// is the buyers'.
+/// Reads that find nothing to hand over take one part in so many of the time, and those that take longer than
+/// [`LONGEST_FUTILE_WAIT`] from the floor to the end at most half of it: while Kafka hangs, the database is the buyers'.
 const SHARE_OF_FUTILE_READS: u32 = 10;
 const LONGEST_FUTILE_WAIT: Duration = Duration::from_secs(1);
 /// So many keys are remembered while rows are passed over.
