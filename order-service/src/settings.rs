@@ -183,7 +183,11 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
         "must be whole seconds, at least 1s",
     )?;
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
-    must(database.pool_size > 0, "database.pool_size", "must be at least 1")?;
+    must(
+        database.pool_size >= 3,
+        "database.pool_size",
+        "must be at least 3: a worker of the desk takes a connection, its slow lane one, and the rest is for other requests",
+    )?;
     for (timeout, key) in [
         (http.head_timeout, "http.head_timeout"),
         (http.body_timeout, "http.body_timeout"),

@@ -48,6 +48,17 @@ pub struct Sale {
     left: i64,
 }
 
+/// What became of what was sold.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The ids of the orders in the database.
+    pub committed: HashSet<i64>,
+    /// What arrived of them.
+    pub arrived: Comparison,
+    /// Whether an event that this database never committed could come from elsewhere.
+    pub others_use_the_topic: bool,
+}
+
 #[derive(Default)]
 struct Told {
     answers: HashMap<u32, Vec<Option<i64>>>,
@@ -144,9 +155,10 @@ impl Sale {
     }
 
     /// What is not as it was promised.
-    pub fn faults(&self, committed: usize, arrived: &Comparison) -> Vec<String> {
+    pub fn faults(&self, Outcome { committed, arrived, others_use_the_topic }: &Outcome) -> Vec<String> {
         let mut faults = self.unclear.clone();
-        let (sold, pieces) = (self.sold().len(), self.size.pieces as usize);
+        let told = self.sold();
+        let (sold, pieces) = (told.len(), self.size.pieces as usize);
         if sold != pieces.min(self.answers.len()) {
             faults.push(format!("{sold} orders were sold of {pieces} pieces"));
         }
@@ -163,20 +175,26 @@ impl Sale {
         if self.left != expected {
             faults.push(format!("{} pieces are left, not {expected}", self.left));
         }
-        if committed != sold {
-            faults.push(format!("{committed} orders are in the database, {sold} were told to buyers"));
+        let (untold, lost) = (committed.difference(&told).count(), told.difference(committed).count());
+        if untold > 0 {
+            faults.push(format!("{untold} orders are in the database that no buyer was told of"));
         }
-        if arrived.delivered != committed {
-            faults.push(format!(
-                "{committed} orders are in the database, {} of them arrived",
-                arrived.delivered
-            ));
+        if lost > 0 {
+            faults.push(format!("{lost} orders that buyers were told of are not in the database"));
+        }
+        if arrived.delivered != committed.len() {
+            let (committed, arrived) = (committed.len(), arrived.delivered);
+            faults.push(format!("{committed} orders are in the database, {arrived} of them arrived"));
+        }
+        if arrived.uncommitted > 0 && !others_use_the_topic {
+            faults.push(format!("{} events arrived that were never committed", arrived.uncommitted));
         }
         faults
     }
 
     /// Shows what came of it; whether all of it is as promised.
-    pub fn show(&self, console: &Console, committed: usize, arrived: &Comparison) -> bool {
+    pub fn show(&self, console: &Console, outcome: &Outcome) -> bool {
+        let (committed, arrived) = (outcome.committed.len(), &outcome.arrived);
         let count = |number: usize| grouped(i64::try_from(number).unwrap_or(i64::MAX));
         let refused = self.answers.values().flatten().filter(|order| order.is_none()).count();
         let (sold, repeats) = (self.sold().len(), self.repeats());
@@ -211,7 +229,7 @@ impl Sale {
             let time = seconds(last.saturating_duration_since(self.began));
             console.fact("arrived", &format!("{time:>9}  from the first request to the last arrival"));
         }
-        let faults = self.faults(committed, arrived);
+        let faults = self.faults(outcome);
         for fault in &faults {
             console.warning(&console.paint(Colour::Red, fault));
         }
@@ -244,9 +262,13 @@ mod tests {
         Sale { size: SMALL, product_id: 1, began, took, answers, unclear, latencies, asked_again, left }
     }
 
-    fn faults(sale: &Sale, committed: usize, delivered: usize) -> usize {
-        let arrived = Comparison { delivered, repeated: 0, uncommitted: 0, last: None };
-        sale.faults(committed, &arrived).len()
+    fn faults(sale: &Sale, committed: &[i64], delivered: usize) -> usize {
+        sale.faults(&outcome(committed, delivered, 0)).len()
+    }
+
+    fn outcome(committed: &[i64], delivered: usize, uncommitted: usize) -> Outcome {
+        let arrived = Comparison { delivered, repeated: 0, uncommitted, last: None };
+        Outcome { committed: committed.iter().copied().collect(), arrived, others_use_the_topic: false }
     }
 
     #[test]
@@ -259,15 +281,20 @@ mod tests {
     #[test]
     fn each_broken_promise_is_a_fault() {
         let good: [(u32, &[Option<i64>]); 3] = [(1, &[Some(7), Some(7)]), (2, &[Some(8)]), (3, &[None])];
-        assert_eq!(faults(&sale(&good, 0), 2, 2), 0);
-        assert_eq!(faults(&sale(&good, 0), 2, 1), 1, "one did not arrive");
-        assert_eq!(faults(&sale(&good, 1), 2, 2), 1, "a piece is left");
-        assert_eq!(faults(&sale(&good, 0), 3, 3), 1, "one was sold to nobody");
+        assert_eq!(faults(&sale(&good, 0), &[7, 8], 2), 0);
+        assert_eq!(faults(&sale(&good, 0), &[7, 8], 1), 1, "one did not arrive");
+        assert_eq!(faults(&sale(&good, 1), &[7, 8], 2), 1, "a piece is left");
+        assert_eq!(faults(&sale(&good, 0), &[7, 8, 9], 3), 1, "one was sold to nobody");
+        assert_eq!(faults(&sale(&good, 0), &[7, 9], 2), 2, "one was told another order than he has");
+        let phantom = outcome(&[7, 8], 2, 1);
+        assert_eq!(sale(&good, 0).faults(&phantom).len(), 1, "an event that was never committed");
+        let shared_topic = Outcome { others_use_the_topic: true, ..phantom };
+        assert_eq!(sale(&good, 0).faults(&shared_topic), Vec::<String>::new());
         let split: [(u32, &[Option<i64>]); 3] = [(1, &[Some(7), None]), (2, &[Some(8)]), (3, &[None])];
-        assert_eq!(faults(&sale(&split, 0), 2, 2), 1, "a repeat was refused");
+        assert_eq!(faults(&sale(&split, 0), &[7, 8], 2), 1, "a repeat was refused");
         let shared: [(u32, &[Option<i64>]); 3] = [(1, &[Some(7)]), (2, &[Some(8)]), (3, &[Some(8)])];
-        assert_eq!(faults(&sale(&shared, 0), 2, 2), 1, "two buyers of one order");
+        assert_eq!(faults(&sale(&shared, 0), &[7, 8], 2), 1, "two buyers of one order");
         let few: [(u32, &[Option<i64>]); 3] = [(1, &[Some(7)]), (2, &[None]), (3, &[None])];
-        assert_eq!(faults(&sale(&few, 1), 1, 1), 1, "refused while there was stock");
+        assert_eq!(faults(&sale(&few, 1), &[7], 1), 1, "refused while there was stock");
     }
 }

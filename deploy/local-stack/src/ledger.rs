@@ -34,6 +34,12 @@ impl Ledger {
         Ok(Self { client, after: last.try_get(0)? })
     }
 
+    /// The ids of the orders.
+    pub async fn order_ids(&self) -> Result<HashSet<i64>, LedgerError> {
+        let rows = self.client.query("SELECT id FROM orders WHERE id > $1", &[&self.after]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     /// The events that must arrive, each as a consumer shows it.
     pub async fn committed(&self) -> Result<HashSet<String>, LedgerError> {
         let rows = self

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::arguments::Arguments;
 use crate::arrivals::Arrivals;
 use crate::console::{Colour, Console, grouped};
-use crate::flash_sale;
+use crate::flash_sale::{self, Outcome};
 use crate::ledger::{Ledger, LedgerError};
 use crate::sample_orders;
 use crate::servers::{Servers, ServersError};
@@ -133,8 +133,12 @@ impl Stack {
         let committed = ledger.committed().await?;
         let patience = ARRIVAL + Duration::from_secs((size.pieces / ORDERS_A_SECOND).into());
         self.arrivals.complete(&committed, patience).await;
-        let good = sale.show(&self.console, committed.len(), &self.arrivals.compare(&committed));
-        Ok((good, sale.product_id))
+        let outcome = Outcome {
+            committed: ledger.order_ids().await?,
+            arrived: self.arrivals.compare(&committed),
+            others_use_the_topic: !self.servers.both_are_new(),
+        };
+        Ok((sale.show(&self.console, &outcome), sale.product_id))
     }
 
     /// Says what a person can do now.

@@ -7,7 +7,8 @@
 //! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought |
 //! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed; a repeat is told what it bought, which needs no lock |
 //! | an order that the database refuses, a panic | halves, until it is alone: its neighbours are bought |
-//! | deadlock, time-out, a twin that was first, a lost connection | again, a few times |
+//! | deadlock, time-out, a twin that was first | again, a few times |
+//! | a connection that was lost before COMMIT | again, once |
 //! | the database is away | nothing was done, and that is the answer |
 //!
 //! The rules are in [`policy`]; here they are carried out.

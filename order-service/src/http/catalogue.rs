@@ -144,8 +144,8 @@ pub async fn list_products(
     database: web::Data<Database>,
     query: web::Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let mut session = database.session().await.map_err(Problem::from)?;
     let query = query.within_bounds()?;
+    let mut session = database.session().await.map_err(Problem::from)?;
     let found = products::list(&mut session, query.after(), query.limit());
     let found = database.within_limit(found).await.map_err(Problem::from)?;
     let items = found.into_iter().map(Product::from).collect();
@@ -190,7 +190,8 @@ pub async fn restock_product(
     // The name first: nothing may fail between the change and its answer.
     let known = database.within_limit(products::read(&mut session, id)).await.map_err(Problem::from)?;
     let known = known.ok_or_else(|| no_such_product(id))?;
-    let restocked = stock::restock(&mut session, id, arrived.quantity).await.map_err(Problem::from)?;
+    let restocked = database.change_within_limit(stock::restock(&mut session, id, arrived.quantity));
+    let restocked = restocked.await.map_err(Problem::from)?;
     let too_much = || {
         let detail = format!("product {id} would have more pieces than a number holds");
         Problem::new(ProblemType::AmountTooLarge, detail).with("productId", id.0)
@@ -214,7 +215,7 @@ pub async fn issue_coupon(
     let discount = new.discount()?;
     let mut session = database.session().await.map_err(Problem::from)?;
     let issued = coupons::issue(&mut session, UserId(new.user_id), discount, new.expires_at);
-    let coupon = issued.await.map_err(Problem::from)?;
+    let coupon = database.change_within_limit(issued).await.map_err(Problem::from)?;
     answer::created(None, &IssuedCoupon::from(coupon))
 }
 
@@ -229,8 +230,8 @@ pub async fn list_coupons(
     query: web::Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = UserId(user_id.into_inner());
-    let mut session = database.session().await.map_err(Problem::from)?;
     let query = query.within_bounds()?;
+    let mut session = database.session().await.map_err(Problem::from)?;
     let found = coupons::by_user(&mut session, user_id, query.after(), query.limit());
     let items = database
         .within_limit(found)

@@ -203,6 +203,20 @@ impl Database {
         })
     }
 
+    /// The same for a statement that changes something: without an answer it may have been applied.
+    ///
+    /// # Errors
+    /// [`DatabaseError::OutcomeUnknown`].
+    pub async fn change_within_limit<T>(
+        &self,
+        change: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        let limit = self.answer_limit;
+        timeout(limit, change).await.unwrap_or_else(|_| {
+            Err(DatabaseError::OutcomeUnknown(format!("a change was not answered within {limit:?}")))
+        })
+    }
+
     async fn own_session(&self, name: &str, more_options: &str) -> Result<Session, DatabaseError> {
         let mut config = self.config.clone();
         let options = config.get_options().unwrap_or_default().to_owned();

@@ -5,12 +5,13 @@ use super::database::Database;
 use super::error::DatabaseError;
 use super::schema::{product, stock};
 use super::stock::stored_amount;
-use super::transaction_completion::{Outcome, RollbackCause, in_transaction};
+use super::transaction_completion::{Outcome, RollbackCause, in_transaction, no_answer};
 use crate::domain::ids::ProductId;
 use crate::domain::money::Money;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 /// A product as the shop shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,12 @@ pub async fn create(
     on_hand: i64,
 ) -> Result<Product, DatabaseError> {
     let created = in_transaction(database, move |transaction| {
-        async move { insert(transaction.session(), name, price, on_hand).await }.boxed()
+        async move {
+            let (session, limit) = transaction.session_and_limit();
+            let inserted = timeout(limit, insert(session, name, price, on_hand)).await;
+            inserted.unwrap_or_else(|_| Err(no_answer(limit)))
+        }
+        .boxed()
     });
     match created.await {
         Outcome::Committed(product) => Ok(product),

@@ -141,6 +141,10 @@ async fn a_batch_that_buys_nothing_writes_nothing(rig: Arc<Rig>) {
 const SCANS: &str = "SELECT coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_user_tables \
      WHERE relname IN ('stock', 'coupon', 'orders', 'order_line', 'product', 'outbox')";
 const SCANNED_BY_INDEX: &str = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_tables";
+/// Rows that were fetched by an index. Reading a whole table by its index is no sequential scan.
+const FETCHED: &str = "SELECT coalesce(sum(idx_tup_fetch), 0)::bigint FROM pg_stat_user_tables";
+/// Of one order with one line and a coupon, foreign keys' checks included; it is some ten.
+const MOST_FETCHED: i64 = 20;
 
 /// On 100,000 products and as many coupons, from the first order on: a plan that was made while there were no orders, and
 /// the statistics said so, must be as good when there are many.
@@ -156,6 +160,7 @@ async fn the_statements_scan_no_table(rig: Arc<Rig>) {
     // A session hands in its counts when it ends.
     shop.until_alone().await;
     let (before, by_index) = (shop.number(SCANS).await, shop.number(SCANNED_BY_INDEX).await);
+    let fetched = shop.number(FETCHED).await;
     {
         let checkout = checkout_on(shop.database.clone());
         // Often enough for the server to have settled on a generic plan.
@@ -176,6 +181,8 @@ async fn the_statements_scan_no_table(rig: Arc<Rig>) {
     assert_eq!(shop.number(SCANS).await, before);
     // The counts are those of the orders: each locks a product and a coupon and looks up a key, at least.
     assert!(shop.number(SCANNED_BY_INDEX).await >= by_index + 3 * 640);
+    let fetched = shop.number(FETCHED).await - fetched;
+    assert!((2 * 640..=MOST_FETCHED * 640).contains(&fetched), "{fetched} rows for 640 orders");
 }
 
 async fn the_sum_of_what_was_sold_is_what_left_the_stock(rig: Arc<Rig>) {

@@ -14,7 +14,6 @@ cases!(
     a_product_a_coupon_and_an_order,
     every_failure_is_a_problem_with_a_stable_type,
     the_field_that_is_wrong_is_named_by_its_path,
-    a_repeat_with_the_same_key_is_answered_alike,
     the_description_names_every_path_and_the_docs_are_served,
     a_database_that_is_away_is_503_and_told_by_readiness,
     a_taken_port_names_the_setting,
@@ -237,32 +236,6 @@ async fn the_field_that_is_wrong_is_named_by_its_path(rig: Arc<Rig>) {
         named.sort_unstable();
         assert_eq!(named, fields, "{body}: {answer}");
     }
-    service.stop().await;
-}
-
-async fn a_repeat_with_the_same_key_is_answered_alike(rig: Arc<Rig>) {
-    let shop = rig.shop().await;
-    let service = Running::start(&shop).await;
-    service.created("/products", &json!({"name": "lamp", "price": 10, "stock": 5})).await;
-    let post = |key: String, quantity: i64| {
-        let body = json!({"userId": 1, "items": [{"productId": 1, "quantity": quantity}]});
-        let request = service.client.post(format!("http://{}/orders", service.address)).json(&body);
-        async move {
-            let response = request.header("idempotency-key", key).send().await.unwrap();
-            (response.status().as_u16(), response.json::<Value>().await.unwrap())
-        }
-    };
-    let (status, first) = post("k".to_owned(), 1).await;
-    assert_eq!(status, 201);
-    assert_eq!(post("k".to_owned(), 1).await, (201, first.clone()));
-    assert_eq!(post("\"k\"".to_owned(), 1).await, (201, first));
-    let (status, reused) = post("k".to_owned(), 2).await;
-    assert_eq!((status, &reused["type"]), (422, &json!("/problems/idempotency-key-reused")));
-    for malformed in [String::new(), "x".repeat(256), "\"\"".to_owned()] {
-        let (status, problem) = post(malformed, 1).await;
-        assert_eq!((status, &problem["type"]), (400, &json!("/problems/idempotency-key-malformed")));
-    }
-    assert_eq!(shop.number("SELECT count(*) FROM orders").await, 1);
     service.stop().await;
 }
 

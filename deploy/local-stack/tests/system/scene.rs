@@ -216,14 +216,23 @@ impl Scene {
 
     /// How many rows of `table` there are.
     pub(crate) async fn rows(&self, table: &str) -> i64 {
+        self.numbers(&format!("SELECT count(*) FROM {table}")).await[0]
+    }
+
+    /// The ids of the rows of `table`.
+    pub(crate) async fn ids(&self, table: &str) -> Vec<i64> {
+        self.numbers(&format!("SELECT id FROM {table}")).await
+    }
+
+    async fn numbers(&self, query: &str) -> Vec<i64> {
         let (client, connection) =
             tokio_postgres::connect(&self.database.url(), NoTls).await.expect("connects");
-        let counting = async move {
-            let count = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await;
-            count.expect("counts").get(0)
+        let asking = async move {
+            let rows = client.query(query, &[]).await.expect("an answer");
+            rows.iter().map(|row| row.get(0)).collect()
         };
-        let (count, _) = tokio::join!(counting, connection);
-        count
+        let (numbers, _) = tokio::join!(asking, connection);
+        numbers
     }
 
     /// Returns once every event was published and its row deleted.

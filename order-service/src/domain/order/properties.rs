@@ -201,6 +201,8 @@ fn books_balance(
     carried.sort_unstable();
     prop_assert_eq!(used, carried, "each coupon by one order, and by the one that carries it");
     for order in completed {
+        let lines: i128 = order.lines.iter().map(|line| i128::from(line.line_amount.minor_units())).sum();
+        prop_assert_eq!(lines, i128::from(order.total.minor_units()));
         prop_assert!(order.discount <= order.total);
         prop_assert_eq!(order.paid().plus(order.discount), Ok(order.total));
     }
