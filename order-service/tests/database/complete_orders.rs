@@ -139,18 +139,21 @@ async fn a_flash_sale_sells_what_is_there_and_no_more(rig: Arc<Rig>) {
     assert_eq!(shop.number("SELECT on_hand FROM stock").await, 0);
 }
 
-/// On two replicas, as one desk of one worker has no two transactions at a time. A deadlock would be repeated, so nobody would be
-/// refused for it: the database has counted it.
+/// On two replicas, as one desk of one worker has no two transactions at a time, and with baskets that are long to lock. A deadlock
+/// would be repeated, so nobody would be refused for it: the database has counted it.
 async fn opposite_baskets_do_not_deadlock(rig: Arc<Rig>) {
     let shop = rig.shop().await;
-    shop.stock(&[(10, 1000), (10, 1000)]).await;
+    shop.stock(&[(10, 1000); 50]).await;
     {
         let replicas = [shop.checkout(), shop.checkout()];
+        let rising: Vec<(i64, u32)> = (1..=50).map(|product| (product, 1)).collect();
+        let falling: Vec<(i64, u32)> = rising.iter().rev().copied().collect();
         for round in 0..40 {
             let key = format!("k{round}");
-            let (one, other) =
-                (request(1, &key, &[(1, 1), (2, 1)], None), request(2, &key, &[(2, 1), (1, 1)], None));
-            let (one, other) = join!(replicas[0].complete(one), replicas[1].complete(other));
+            let (one, other) = join!(
+                replicas[0].complete(request(1, &key, &rising, None)),
+                replicas[1].complete(request(2, &key, &falling, None)),
+            );
             assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
         }
         for replica in replicas {
