@@ -151,8 +151,7 @@ async fn rows_are_locked_in_the_order_of_their_ids_and_stock_before_coupons(rig:
     let buying = checkout.complete(request(1, "k", &[(3, 1), (2, 1), (1, 1)], Some(1)));
     let looking = async {
         shop.until_locked(1).await;
-        let free =
-            "SELECT coalesce(sum(id), 0)::bigint FROM (SELECT $id AS id FROM $table FOR UPDATE SKIP LOCKED)";
+        let free = "SELECT coalesce(sum(id), 0)::bigint FROM (SELECT $id AS id FROM $table FOR UPDATE SKIP LOCKED) AS free";
         let free = |table, id| free.replace("$table", table).replace("$id", id);
         assert_eq!(shop.number(&free("stock", "product_id")).await, 3);
         assert_eq!(shop.number(&free("coupon", "id")).await, 1);
