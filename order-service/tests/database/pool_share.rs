@@ -25,7 +25,7 @@ async fn readers_that_take_all_they_can_have_do_not_hold_up_an_order(rig: Arc<Ri
     let shop = rig.shop().await;
     shop.stock(&[(1500, 5), (70, 5)]).await;
     let service =
-        Running::start_with(&shop, &[("DATABASE__POOL_SIZE", "4"), ("ORDERS__ANSWER_TIMEOUT", "10s")]).await;
+        Running::start_with(&shop, &[("DATABASE__POOL_SIZE", "5"), ("ORDERS__ANSWER_TIMEOUT", "10s")]).await;
     let operator = shop.session().await;
     operator.batch_execute("BEGIN; SELECT * FROM stock WHERE product_id = 2 FOR UPDATE").await.unwrap();
     let url = format!("http://{}/products/2/restock", service.address);
