@@ -255,7 +255,10 @@ impl Book {
                 ended.recovery
             }
         };
-        // The worker looks into its own lane next.
+        // The worker looks into its own lane next, unless a recovery comes first.
+        if recovery.is_some() {
+            self.wake(lane, &waiting);
+        }
         self.settled(&waiting, &[lane.other()]);
         recovery
     }

@@ -13,16 +13,24 @@ struct Lost {
 impl Begun {
     /// Its COMMIT is lost.
     fn lose(self) -> Lost {
+        self.lose_but(0, &CheckoutError::Overloaded)
+    }
+
+    /// So many were refused before, for this.
+    fn lose_but(self, refused: usize, why: &CheckoutError) -> Lost {
         let ((begins, begun), (ends, ended)) = (oneshot::channel(), oneshot::channel::<Recovered>());
         let running = async move {
             begins.send(()).unwrap();
             ended.await.expect("a test that drops it wants the recovery to panic")
         };
-        let verdicts = self.orders.iter().map(|_| Verdict::Uncertain).collect();
-        let recovery = Some(Recovery { orders: self.orders.clone(), running: running.boxed() });
+        let (verdicts, orders) = self.orders.split_at(refused);
+        let verdicts = verdicts.iter().map(|_| Verdict::Answer(Err(why.clone())));
+        let verdicts = verdicts.chain(orders.iter().map(|_| Verdict::Uncertain)).collect();
+        let orders: Arc<[OrderRequest]> = orders.into();
+        let recovery = Some(Recovery { orders: orders.clone(), running: running.boxed() });
         let (held, free) = (Rows::default(), Rows::default());
         self.ends.send(Ended { verdicts, held, free, recovery }).unwrap();
-        Lost { orders: self.orders, begun, ends }
+        Lost { orders, begun, ends }
     }
 }
 
@@ -38,9 +46,13 @@ impl Lost {
 }
 
 fn open_with(head_start: Duration) -> Counted {
+    open_for(1, head_start)
+}
+
+fn open_for(workers: usize, head_start: Duration) -> Counted {
     let (sender, batches) = unbounded_channel();
-    let desk = Desk::open_with(Batches(sender), limits(100, 100, 100), PATIENCE, head_start);
-    Counted { desk, batches }
+    let limits = DeskLimits { workers, ..limits(100, 100, 100) };
+    Counted { desk: Desk::open_with(Batches(sender), limits, PATIENCE, head_start), batches }
 }
 
 /// All tasks run on this one thread, and timers fire in the order of their times: a head start of nothing is over when a longer
@@ -152,6 +164,36 @@ async fn a_recovery_that_panics_answers_its_callers_and_leaves_the_desk_working(
     let next = counted.place(order(1000, "k", &[1])).await;
     counted.begun().await.buy();
     next.await.unwrap().unwrap();
+}
+
+/// It could not look into its lane before the recovery has ended.
+#[tokio::test]
+async fn what_comes_into_the_lane_of_a_worker_that_waits_for_a_recovery_is_another_worker_s() {
+    let mut counted = open_for(2, PATIENCE);
+    let (first, batch) = counted.busy().await;
+    let second = counted.place(order(1001, "k", &[1])).await;
+    let other_worker_s = counted.begun().await;
+    let mut buyers = vec![counted.place(order(1, "k", &[1])).await, counted.place(order(2, "k", &[1])).await];
+    batch.buy();
+    let both = counted.begun().await;
+    assert_eq!(both.users(), [1, 2]);
+    let rival = counted.place(order(1, "k", &[2])).await;
+    other_worker_s.buy();
+    for buyer in [first, second] {
+        buyer.await.unwrap().unwrap();
+    }
+    nothing_begins(&mut counted).await;
+    // The first is refused, so its rival's turn has come; the COMMIT of the second is lost.
+    let lost = both.lose_but(1, &CheckoutError::KeyReused);
+    let next = counted.begun().await;
+    assert_eq!(next.products(), [2]);
+    next.buy();
+    lost.bought();
+    let second = buyers.pop().unwrap();
+    assert_eq!(buyers.pop().unwrap().await.unwrap(), Err(CheckoutError::KeyReused));
+    for buyer in [second, rival] {
+        buyer.await.unwrap().unwrap();
+    }
 }
 
 /// Meanwhile their rows looked as if somebody else held them: that was the lost transaction.
