@@ -285,7 +285,7 @@ mod tests {
             ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
             ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
             ("DATABASE__POOL_SIZE", "0", "database.pool_size"),
-            ("DESK__WORKERS", "10", "desk.workers"),
+            ("DESK__WORKERS", "7", "desk.workers"),
             ("DESK__QUEUE_ORDERS", "0", "desk.queue_orders"),
             ("DESK__BATCH_LINES", "0", "desk.batch_lines"),
             ("ORDERS__MAX_QUANTITY", "0", "orders.max_quantity"),

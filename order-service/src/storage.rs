@@ -26,8 +26,8 @@ pub mod transaction_completion;
 /// A session with PostgreSQL. Its queries are pipelined when they are polled together.
 pub type Session = diesel_async::AsyncPgConnection;
 
-/// A query fragment of one fixed text: its type alone names the prepared statement, so it is prepared once per
-/// session. (diesel prepares `sql_query` and inserts of a `Vec` again with every call.)
+/// A query fragment of one fixed text is prepared once per session (diesel prepares `sql_query` and inserts of a `Vec` again
+/// with every call); this names the prepared statement by its type, so that texts need not be compared.
 macro_rules! prepared_once {
     ($name:ident<'_>) => {
         impl diesel::query_builder::QueryId for $name<'_> {

@@ -3,11 +3,16 @@
 //! Stands between a service and its PostgreSQL and breaks the connection at the one moment that no other
 //! means hits for certain: when a COMMIT passes. Before it is handed on, so that it never arrives; or after the server
 //! has answered it, so that it is applied and nobody is told. Broken is either *cut*, both ends see it
-//! close, or *silent*, nobody sees anything, as when a network dies.
+//! close, *silent*, nobody sees anything, as when a network dies, or *half open*, the client sees it close and the server
+//! does not.
 //!
 //! It is armed for one COMMIT, whichever connection it comes by. It understands no TLS.
+//!
+//! And it tells how often a client waits for its server: [`TcpProxy::expect_round_trips`].
 
+mod backend;
 mod frontend;
+mod round_trips;
 
 use std::future::pending;
 use std::io;
@@ -21,7 +26,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use backend::{Backend, ends_answer};
 use frontend::{Frontend, is_commit};
+pub use round_trips::Passed;
+use round_trips::RoundTrips;
 
 const BUFFER: usize = 16 * 1024;
 
@@ -41,6 +49,8 @@ pub enum Break {
     Cut,
     /// Neither end sees anything, until [`TcpProxy::cut`].
     Silence,
+    /// The client sees it close; the server sees nothing, and keeps what the client had locked, until [`TcpProxy::cut`].
+    HalfOpen,
 }
 
 /// Runs until it is dropped, which cuts what is connected.
@@ -59,6 +69,7 @@ struct Shared {
     refusing: AtomicBool,
     /// Counts the cuts; a connection ends at the first one after its beginning.
     cuts: watch::Sender<u64>,
+    trips: watch::Sender<RoundTrips>,
 }
 
 impl TcpProxy {
@@ -72,6 +83,7 @@ impl TcpProxy {
             struck: watch::Sender::new(false),
             refusing: AtomicBool::new(false),
             cuts: watch::Sender::new(0),
+            trips: watch::Sender::new(RoundTrips::default()),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
@@ -97,6 +109,17 @@ impl TcpProxy {
     pub async fn struck(&self) {
         // The sender lives as long as this value.
         self.shared.struck.subscribe().wait_for(|struck| *struck).await.ok();
+    }
+
+    /// From now on the answers of each round trip are kept back until the client has sent so many requests: one that needs more
+    /// round trips is stuck. What comes after the last one passes.
+    pub fn expect_round_trips(&self, requests: &[usize]) {
+        self.shared.trips.send_modify(|trips| trips.expect(requests));
+    }
+
+    /// What has passed since then.
+    pub fn passed(&self) -> Passed {
+        self.shared.trips.borrow().passed()
     }
 
     /// Cuts every connection, silent ones too.
@@ -152,16 +175,23 @@ struct Relay<'a> {
     /// Set before the COMMIT is handed on whose answer is to be lost.
     losing: Mutex<Option<Break>>,
     silent: AtomicBool,
+    half_open: AtomicBool,
 }
 
 async fn relay(mut client: TcpStream, mut server: TcpStream, shared: &Shared) -> io::Result<()> {
-    let relay = Relay { shared, losing: Mutex::new(None), silent: AtomicBool::new(false) };
+    let (silent, half_open) = (AtomicBool::new(false), AtomicBool::new(false));
+    let relay = Relay { shared, losing: Mutex::new(None), silent, half_open };
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     tokio::select! {
-        ended = relay.requests(from_client, to_server) => ended,
-        ended = relay.answers(from_server, to_client) => ended,
+        ended = relay.requests(from_client, to_server) => ended?,
+        ended = relay.answers(from_server, to_client) => ended?,
     }
+    if relay.half_open.load(Ordering::SeqCst) {
+        drop(client);
+        pending::<()>().await;
+    }
+    Ok(())
 }
 
 impl Relay<'_> {
@@ -182,29 +212,43 @@ impl Relay<'_> {
                     }
                     None => {}
                 }
+                self.shared.trips.send_modify(|trips| trips.sent(&message));
                 server.write_all(&message).await?;
             }
         }
     }
 
     async fn answers(&self, mut server: ReadHalf<'_>, mut client: WriteHalf<'_>) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER];
+        let (mut backend, mut buffer) = (Backend::default(), vec![0; BUFFER]);
+        let mut trips = self.shared.trips.subscribe();
         loop {
             let read = server.read(&mut buffer).await;
             let losing = *self.losing.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(how) = losing {
                 return self.strike(how).await;
             }
-            match read? {
-                0 => return self.end().await,
-                read if !self.silent.load(Ordering::SeqCst) => client.write_all(&buffer[..read]).await?,
-                _ => {}
+            let read = read?;
+            if read == 0 {
+                return self.end().await;
+            }
+            backend.push(&buffer[..read]);
+            while let Some(message) = backend.next() {
+                // The sender is there as long as the proxy's connections.
+                trips.wait_for(RoundTrips::may_be_answered).await.ok();
+                // Before it is handed over: whoever has the answer finds it counted.
+                if ends_answer(&message) {
+                    self.shared.trips.send_modify(RoundTrips::answered);
+                }
+                if !self.silent.load(Ordering::SeqCst) {
+                    client.write_all(&message).await?;
+                }
             }
         }
     }
 
     async fn strike(&self, how: Break) -> io::Result<()> {
         self.silent.store(how == Break::Silence, Ordering::SeqCst);
+        self.half_open.store(how == Break::HalfOpen, Ordering::SeqCst);
         self.shared.struck.send_replace(true);
         self.end().await
     }

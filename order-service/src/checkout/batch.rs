@@ -4,7 +4,7 @@
 //!
 //! | what went wrong | what is done |
 //! |---|---|
-//! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought |
+//! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought. It may take long, so it is a [`Recovery`], which its worker need not wait for |
 //! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed; a repeat is told what it bought, which needs no lock |
 //! | an order that the database refuses, a panic | halves, until it is alone: its neighbours are bought |
 //! | deadlock, time-out, a twin that was first | again, a few times |
@@ -13,9 +13,11 @@
 //!
 //! The rules are in [`policy`]; here they are carried out.
 
+mod ended;
 mod held;
 mod policy;
 
+pub(super) use self::ended::{Ended, Recovered, Recovery, Verdict};
 use self::held::held_throughout;
 use self::policy::{Progress, Step, Trouble, step};
 use super::complete_orders::{Decided, bought_before, complete_orders};
@@ -55,26 +57,6 @@ pub struct Batches {
     pub recovery_limit: Duration,
 }
 
-/// What becomes of one order.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// It is decided.
-    Answer(Decided),
-    /// It was rolled back, as somebody else holds a row of it: it waits in the slow lane.
-    Postponed,
-}
-
-/// How a batch ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    /// One for each order, in their order.
-    pub(super) verdicts: Vec<Verdict>,
-    /// Rows that somebody else holds.
-    pub(super) held: Rows,
-    /// Rows that nobody else holds.
-    pub(super) free: Rows,
-}
-
 /// Why a transaction has nothing to keep.
 enum NotKept {
     /// Every order was refused or is repeated: no COMMIT is needed, and so no flush.
@@ -86,16 +68,26 @@ enum NotKept {
 struct Part {
     positions: Vec<usize>,
     repeats: u32,
-    unknown_since: Option<Instant>,
 }
 
-/// A batch under way.
+impl Part {
+    const fn of(positions: Vec<usize>) -> Self {
+        Self { positions, repeats: 0 }
+    }
+}
+
+/// A batch under way, or the recovery of one.
 struct Run<'b> {
     batches: &'b Batches,
     requests: &'b Arc<[OrderRequest]>,
     lane: Lane,
+    /// When the first COMMIT of these orders was lost. Only a recovery has such orders.
+    unknown_since: Option<Instant>,
     verdicts: Vec<Option<Verdict>>,
     parts: VecDeque<Part>,
+    /// Parts whose COMMIT was lost, and when the first was.
+    lost: Vec<Vec<usize>>,
+    lost_since: Option<Instant>,
     transactions: u32,
     held: Rows,
     free: Rows,
@@ -114,30 +106,23 @@ impl CompleteBatches for Batches {
 
 impl Batches {
     async fn complete_all(&self, requests: &Arc<[OrderRequest]>, lane: Lane, held: &Rows) -> Ended {
-        let mut run = Run {
-            batches: self,
-            requests,
-            lane,
-            verdicts: requests.iter().map(|_| None).collect(),
-            parts: VecDeque::new(),
-            transactions: 0,
-            held: Rows::default(),
-            free: Rows::default(),
-        };
+        let mut run = Run::of(self, requests, lane, None);
         let mut positions: Vec<usize> = (0..requests.len()).collect();
         if lane == Lane::Slow {
             let held = held_throughout(&self.database, held, self.database.lock_timeout()).await;
             positions = run.refuse(positions, &held).await;
         }
-        run.parts.push_back(Part { positions, repeats: 0, unknown_since: None });
-        while let Some(part) = run.parts.pop_front() {
-            if !part.positions.is_empty() {
-                run.attempt(part).await;
-            }
-        }
-        let missing = || Verdict::Answer(Err(CheckoutError::Failed("it was not decided".to_owned())));
-        let verdicts = run.verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect();
-        Ended { verdicts, held: run.held, free: run.free }
+        run.parts.push_back(Part::of(positions));
+        run.go_on().await;
+        run.ended()
+    }
+
+    /// Parts go again as they went, so that who was found to be at fault by halving is not put among others again.
+    async fn recover(self, orders: Arc<[OrderRequest]>, parts: Vec<Part>, since: Instant) -> Recovered {
+        let mut run = Run::of(&self, &orders, Lane::Fast, Some(since));
+        run.parts.extend(parts);
+        run.go_on().await;
+        run.recovered()
     }
 
     async fn transaction(&self, requests: Arc<[OrderRequest]>) -> Result<Vec<Decided>, Trouble> {
@@ -178,13 +163,69 @@ impl Batches {
     }
 }
 
-impl Run<'_> {
-    async fn attempt(&mut self, part: Part) {
+impl<'b> Run<'b> {
+    fn of(
+        batches: &'b Batches,
+        requests: &'b Arc<[OrderRequest]>,
+        lane: Lane,
+        unknown_since: Option<Instant>,
+    ) -> Self {
+        Self {
+            batches,
+            requests,
+            lane,
+            unknown_since,
+            verdicts: requests.iter().map(|_| None).collect(),
+            parts: VecDeque::new(),
+            lost: Vec::new(),
+            lost_since: None,
+            transactions: 0,
+            held: Rows::default(),
+            free: Rows::default(),
+        }
+    }
+
+    async fn go_on(&mut self) {
+        while let Some(part) = self.parts.pop_front() {
+            if !part.positions.is_empty() {
+                self.attempt(part).await;
+            }
+        }
+    }
+
+    fn ended(self) -> Ended {
+        let recovery = self.lost_since.map(|since| self.recovery(since));
+        let missing = || Verdict::Answer(Err(CheckoutError::Failed("it was not decided".to_owned())));
+        let verdicts = self.verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect();
+        Ended { verdicts, held: self.held, free: self.free, recovery }
+    }
+
+    fn recovery(&self, since: Instant) -> Recovery {
+        let mut places = 0..;
+        let parts =
+            self.lost.iter().map(|lost| Part::of(places.by_ref().take(lost.len()).collect())).collect();
+        let orders = self.requests_of(&self.lost.concat());
+        let running = self.batches.clone().recover(orders.clone(), parts, since).boxed();
+        Recovery { orders, running }
+    }
+
+    fn recovered(self) -> Recovered {
+        let answer = |verdict| match verdict {
+            Some(Verdict::Answer(answer)) => answer,
+            Some(Verdict::Postponed | Verdict::Uncertain) | None => {
+                Err(CheckoutError::OutcomeUnknown("it was not found out".to_owned()))
+            }
+        };
+        Recovered { answers: self.verdicts.into_iter().map(answer).collect(), free: self.free }
+    }
+
+    async fn attempt(&mut self, mut part: Part) {
         self.transactions += 1;
         let requests = self.requests_of(&part.positions);
         let trouble = match self.batches.transaction(requests.clone()).await {
             Ok(completed) => {
-                if self.lane == Lane::Slow {
+                // Where somebody else may have had them, and others may wait for that.
+                if self.lane == Lane::Slow || self.unknown_since.is_some() {
                     self.free.extend(&Rows::of(requests.iter()));
                 }
                 for (position, completed) in part.positions.into_iter().zip(completed) {
@@ -199,46 +240,42 @@ impl Run<'_> {
             self.batches.database.close_idle_sessions();
         }
         let now = Instant::now();
-        let unknown_since = match trouble {
-            Trouble::Unknown(_) => part.unknown_since.or(Some(now)),
-            Trouble::Away(_)
-            | Trouble::Busy(_)
-            | Trouble::Twin
-            | Trouble::Locked(_)
-            | Trouble::Refused(_)
-            | Trouble::Panicked
-            | Trouble::Misused => part.unknown_since,
-        };
         let progress = Progress {
             orders: part.positions.len(),
             repeats: part.repeats,
-            uncertain: unknown_since.is_some(),
-            time_left: unknown_since.is_none_or(|since| now < since + self.batches.recovery_limit),
+            uncertain: self.unknown_since.is_some(),
+            time_left: self.unknown_since.is_none_or(|since| now < since + self.batches.recovery_limit),
             transactions_left: self.transactions < MOST_TRANSACTIONS,
         };
         let next = step(&trouble, progress);
         warn!("a transaction of {} orders was not committed: {trouble}; {next}", progress.orders);
-        let mut part = Part { unknown_since, ..part };
         if let (Trouble::Locked(_) | Trouble::Busy(_), Step::GiveUp(CheckoutError::Unavailable(_))) =
             (&trouble, &next)
         {
             part.positions = self.tell_again(part.positions).await;
         }
-        self.carry_out(next, part).await;
+        self.carry_out(next, part, now).await;
     }
 
-    async fn carry_out(&mut self, next: Step, mut part: Part) {
+    async fn carry_out(&mut self, next: Step, mut part: Part, now: Instant) {
         match next {
             Step::Repeat => {
-                if part.unknown_since.is_some() && part.repeats > 0 {
+                if self.unknown_since.is_some() {
                     sleep(pause(part.repeats)).await;
                 }
                 part.repeats += 1;
                 self.parts.push_front(part);
             }
+            Step::Recover => {
+                for &position in &part.positions {
+                    self.verdicts[position] = Some(Verdict::Uncertain);
+                }
+                self.lost.push(part.positions);
+                self.lost_since.get_or_insert(now);
+            }
             Step::Halve => {
                 let second = part.positions.split_off(part.positions.len() / 2);
-                self.parts.push_front(Part { positions: second, ..part });
+                self.parts.push_front(Part { positions: second, repeats: part.repeats });
                 self.parts.push_front(part);
             }
             Step::SetAside => {

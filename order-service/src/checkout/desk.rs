@@ -10,16 +10,19 @@
 //! bought for ([`waiting`], `who_hung_up_before_his_order_began_is_not_bought_for`).
 //!
 //! What goes wrong with a transaction is not its business, but that of [`super::batch`]: a desk hears one answer per
-//! order. A panic there is an answer, too (`a_panic_answers_its_callers_and_leaves_the_desk_working`).
+//! order. A panic there is an answer, too (`a_panic_answers_its_callers_and_leaves_the_desk_working`). Only those whose COMMIT was
+//! lost are answered later: [`recoveries`].
 
 mod lanes;
 mod metrics;
+mod recoveries;
 mod waiting;
 
 pub(crate) use self::lanes::{Lane, Rows};
 use self::metrics::DeskMetrics;
+use self::recoveries::Recoveries;
 use self::waiting::{Admitted, Buyer, GivenUp, Taken, Waiting};
-use super::batch::{Ended, Verdict};
+use super::batch::{Ended, Recovered, Recovery, Verdict};
 use super::complete_orders::Decided;
 use super::error::CheckoutError;
 use super::limits::{BatchLimits, DeskLimits};
@@ -36,6 +39,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// For how long a worker waits for the recovery of a batch: several times as long as a new connection and a transaction take.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Who completes what the desk has gathered.
 pub(super) trait CompleteBatches: Send + Sync + 'static {
@@ -59,7 +65,8 @@ pub struct Desk {
 /// What buyers hold; when the last is gone, the workers finish and end.
 struct Counter {
     book: Arc<Book>,
-    workers: TaskTracker,
+    /// Workers and recoveries.
+    tasks: TaskTracker,
     buyers: AtomicU64,
 }
 
@@ -69,7 +76,7 @@ struct Book {
     fast: Notify,
     slow: Notify,
     closed: CancellationToken,
-    /// Told after each batch; workers that wait for the end look again.
+    /// Told after each batch and each recovery; workers that wait for the end look again.
     answered: Notify,
     metrics: DeskMetrics,
 }
@@ -77,6 +84,15 @@ struct Book {
 impl Desk {
     /// Starts the workers on the current runtime.
     pub(super) fn open(batches: impl CompleteBatches, limits: DeskLimits, answer_timeout: Duration) -> Self {
+        Self::open_with(batches, limits, answer_timeout, HEAD_START)
+    }
+
+    fn open_with(
+        batches: impl CompleteBatches,
+        limits: DeskLimits,
+        answer_timeout: Duration,
+        head_start: Duration,
+    ) -> Self {
         let book = Arc::new(Book {
             waiting: Mutex::new(Waiting::new(limits.queue_orders)),
             fast: Notify::new(),
@@ -86,13 +102,14 @@ impl Desk {
             metrics: DeskMetrics::new(limits.queue_orders),
         });
         let batches: Arc<dyn CompleteBatches> = Arc::new(batches);
-        let workers = TaskTracker::new();
+        let tasks = TaskTracker::new();
+        let recoveries = Recoveries::new(book.clone(), tasks.clone(), head_start);
         let fast = std::iter::repeat_n(Lane::Fast, limits.workers);
         for lane in fast.chain([Lane::Slow]) {
-            let worker = Worker { lane, book: book.clone(), batches: batches.clone(), limits: limits.batch };
-            workers.spawn(worker.run());
+            let (book, batches, recoveries) = (book.clone(), batches.clone(), recoveries.clone());
+            tasks.spawn(Worker { lane, book, batches, recoveries, limits: limits.batch }.run());
         }
-        Self { counter: Arc::new(Counter { book, workers, buyers: AtomicU64::new(0) }), answer_timeout }
+        Self { counter: Arc::new(Counter { book, tasks, buyers: AtomicU64::new(0) }), answer_timeout }
     }
 
     /// Waits for the order's turn and its answer.
@@ -134,8 +151,8 @@ impl Desk {
     /// Takes nothing more in, and ends when everything is answered.
     pub async fn close(&self) {
         self.counter.book.closed.cancel();
-        self.counter.workers.close();
-        self.counter.workers.wait().await;
+        self.counter.tasks.close();
+        self.counter.tasks.wait().await;
     }
 
     fn give_up(&self, key: &RequestKey, number: u64, answered: &mut oneshot::Receiver<Decided>) -> Decided {
@@ -216,6 +233,59 @@ impl Book {
         }
     }
 
+    /// Answers a batch. What is left to be answered is the recovery's.
+    fn settle(&self, lane: Lane, batch: &[OrderRequest], ended: Option<Ended>) -> Option<Recovery> {
+        let mut waiting = self.lock();
+        let now = Instant::now();
+        let recovery = match ended {
+            None => {
+                panicked(&mut waiting, batch, now);
+                None
+            }
+            Some(ended) => {
+                waiting.release(&ended.free);
+                waiting.hold(&ended.held);
+                for (request, verdict) in batch.iter().zip(ended.verdicts) {
+                    match verdict {
+                        Verdict::Answer(answer) => waiting.answer(request.key(), &answer, now),
+                        Verdict::Postponed => waiting.postpone(request.clone(), now),
+                        Verdict::Uncertain => {}
+                    }
+                }
+                ended.recovery
+            }
+        };
+        // The worker looks into its own lane next, unless a recovery comes first.
+        if recovery.is_some() {
+            self.wake(lane, &waiting);
+        }
+        self.settled(&waiting, &[lane.other()]);
+        recovery
+    }
+
+    fn settle_recovered(&self, orders: &[OrderRequest], recovered: Option<Recovered>) {
+        let mut waiting = self.lock();
+        let now = Instant::now();
+        match recovered {
+            None => panicked(&mut waiting, orders, now),
+            Some(recovered) => {
+                waiting.release(&recovered.free);
+                for (request, answer) in orders.iter().zip(recovered.answers) {
+                    waiting.answer(request.key(), &answer, now);
+                }
+            }
+        }
+        self.settled(&waiting, &[Lane::Fast, Lane::Slow]);
+    }
+
+    fn settled(&self, waiting: &Waiting, lanes: &[Lane]) {
+        self.metrics.show_waiting(waiting);
+        for lane in lanes {
+            self.wake(*lane, waiting);
+        }
+        self.answered.notify_waiters();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing in it panics half-way.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -226,6 +296,7 @@ struct Worker {
     lane: Lane,
     book: Arc<Book>,
     batches: Arc<dyn CompleteBatches>,
+    recoveries: Recoveries,
     limits: BatchLimits,
 }
 
@@ -258,36 +329,18 @@ impl Worker {
     async fn complete(&self, Taken { orders, held, .. }: Taken) {
         let batch: Arc<[OrderRequest]> = orders.into();
         let running = AssertUnwindSafe(self.batches.complete(&batch, self.lane, &held)).catch_unwind();
-        let ended = running.await;
-        self.settle(&batch, ended.ok());
-        self.book.answered.notify_waiters();
-    }
-
-    fn settle(&self, batch: &[OrderRequest], ended: Option<Ended>) {
-        let mut waiting = self.book.lock();
-        let now = Instant::now();
-        match ended {
-            // The panic hook has reported it. What was committed is known to the key, so the answer is the honest one.
-            None => {
-                let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
-                for request in batch {
-                    waiting.answer(request.key(), &unknown, now);
-                }
-            }
-            Some(ended) => {
-                waiting.release(&ended.free);
-                waiting.hold(&ended.held);
-                for (request, verdict) in batch.iter().zip(ended.verdicts) {
-                    match verdict {
-                        Verdict::Answer(answer) => waiting.answer(request.key(), &answer, now),
-                        Verdict::Postponed => waiting.postpone(request.clone(), now),
-                    }
-                }
-            }
+        let recovery = self.book.settle(self.lane, &batch, running.await.ok());
+        if let Some(recovery) = recovery {
+            self.recoveries.begin(recovery).await;
         }
-        self.book.metrics.show_waiting(&waiting);
-        // This worker looks into its own lane next.
-        self.book.wake(self.lane.other(), &waiting);
+    }
+}
+
+/// The panic hook has reported it. What was committed is known to the key, so the answer is the honest one.
+fn panicked(waiting: &mut Waiting, orders: &[OrderRequest], now: Instant) {
+    let unknown = Err(CheckoutError::OutcomeUnknown("the checkout panicked".to_owned()));
+    for request in orders {
+        waiting.answer(request.key(), &unknown, now);
     }
 }
 

@@ -1,5 +1,8 @@
 //! # Limits
 
+/// Batches whose COMMIT was lost and whose outcome is looked for beside the workers, at most: that of the fast lane, and one more.
+pub const RECOVERIES: usize = 2;
+
 /// What one order may be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrderLimits {
@@ -22,9 +25,9 @@ pub struct DeskLimits {
 }
 
 impl DeskLimits {
-    /// The most sessions that it uses at a time: each worker one, the slow lane's included.
+    /// The most sessions that it uses at a time: each worker one, the slow lane's included, and each recovery.
     pub fn sessions(&self) -> usize {
-        self.workers + 1
+        self.workers + 1 + RECOVERIES
     }
 }
 

@@ -33,9 +33,9 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
         |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
     must((1..=64).contains(&desk.workers), "desk.workers", "must be from 1 to 64")?;
     must(
-        desk.workers.saturating_add(2) <= database.pool_size,
+        desk.limits().sessions() < database.pool_size,
         "desk.workers",
-        "must be at most database.pool_size less 2: each worker takes a connection, the slow lane one, and the rest is for other requests",
+        "must be at most database.pool_size less 4: each worker takes a connection, the slow lane one, searches for lost COMMITs two, and the rest is for other requests",
     )?;
     must((1..=1_000_000).contains(&desk.queue_orders), "desk.queue_orders", "must be from 1 to 1000000")?;
     must((1..=5_000).contains(&desk.batch_orders), "desk.batch_orders", "must be from 1 to 5000")?;

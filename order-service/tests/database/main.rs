@@ -32,6 +32,7 @@ mod relaying;
 mod republication;
 mod requests;
 mod rig;
+mod round_trips;
 mod running;
 mod scan_floor;
 mod schema;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         batches::cases(),
         held_rows::cases(),
         lost_commits::cases(),
+        round_trips::cases(),
         catalogue::cases(),
         relay::cases(),
         broker_faults::cases(),

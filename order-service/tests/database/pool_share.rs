@@ -20,24 +20,29 @@ const PENDING: &str = "db_client_connection_pending_requests";
 /// More than the pool has.
 const CROWD: u32 = 8;
 
+/// Returns when so many sessions are used or waited for.
+pub(crate) async fn until_asked_for(service: &Running, sessions: f64) {
+    loop {
+        let page = page(service).await;
+        if value(&page, USED) + value(&page, PENDING) >= sessions {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// They hold their sessions for as long as an operator holds a row that they want.
 async fn readers_that_take_all_they_can_have_do_not_hold_up_an_order(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     shop.stock(&[(1500, 5), (70, 5)]).await;
     let service =
-        Running::start_with(&shop, &[("DATABASE__POOL_SIZE", "4"), ("ORDERS__ANSWER_TIMEOUT", "10s")]).await;
+        Running::start_with(&shop, &[("DATABASE__POOL_SIZE", "5"), ("ORDERS__ANSWER_TIMEOUT", "10s")]).await;
     let operator = shop.session().await;
     operator.batch_execute("BEGIN; SELECT * FROM stock WHERE product_id = 2 FOR UPDATE").await.unwrap();
     let url = format!("http://{}/products/2/restock", service.address);
     let restock = || service.client.post(&url).json(&json!({"quantity": 1})).send();
     let crowd: Vec<_> = (0..CROWD).map(|_| tokio::spawn(restock())).collect();
-    loop {
-        let page = page(&service).await;
-        if value(&page, USED) + value(&page, PENDING) >= CROWD.into() {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    until_asked_for(&service, CROWD.into()).await;
     let (status, order) = service.orders_one(1, "k", 1).await.unwrap();
     assert_eq!(status, 201, "{order}");
     assert!(crowd.iter().all(|request| !request.is_finished()), "they still hold what they have");

@@ -106,7 +106,12 @@ impl Rig {
         self.server.crash().await;
     }
 
-    /// The crashed server again; it recovers what was committed.
+    /// A shutdown that tells every client. Only on a rig of the case's own.
+    pub(crate) async fn shut_down(&self) {
+        self.server.shut_down().await;
+    }
+
+    /// The server that was ended again; it recovers what was committed.
     pub(crate) async fn restart(&mut self) {
         self.server.restart().await.expect("PostgreSQL starts again");
     }

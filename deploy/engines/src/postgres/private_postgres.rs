@@ -100,7 +100,13 @@ impl PrivatePostgres {
         self.server.exited().await;
     }
 
-    /// Starts the crashed server again, on the same folder and port.
+    /// A shutdown in good order that waits for nobody: every client is told and disconnected, what runs is rolled back.
+    pub async fn shut_down(&self) {
+        self.server.interrupt();
+        self.server.exited().await;
+    }
+
+    /// Starts the server again that crashed or was shut down, on the same folder and port.
     pub async fn restart(&mut self) -> Result<(), PostgresError> {
         let deadline = Instant::now() + START;
         loop {

@@ -21,15 +21,20 @@ impl Frontend {
 
     /// The next message that has arrived whole, with its header.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
-        let at = usize::from(self.started);
-        let stated = self.pending.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)?;
-        // The length counts itself; one that cannot be is handed on for the server to refuse.
-        let end = at + usize::try_from(stated).ok()?.max(4);
-        let message: Vec<u8> = self.pending.get(..end)?.to_vec();
-        self.pending.drain(..end);
+        let message = cut(&mut self.pending, usize::from(self.started))?;
         self.started |= message.get(4..6) == Some(&[0, 3]);
         Some(message)
     }
+}
+
+/// The next message, whose length stands behind `at` bytes.
+pub(super) fn cut(pending: &mut Vec<u8>, at: usize) -> Option<Vec<u8>> {
+    let stated = pending.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)?;
+    // The length counts itself; one that cannot be is handed on for the other end to refuse.
+    let end = at + usize::try_from(stated).ok()?.max(4);
+    let message: Vec<u8> = pending.get(..end)?.to_vec();
+    pending.drain(..end);
+    Some(message)
 }
 
 /// Whether it is the simple query `COMMIT`.

@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         case("a_commit_that_is_cut_is_applied_only_if_it_was_answered", || Box::pin(proxy::cuts())),
         case("a_silent_connection_tells_neither_end_anything", || Box::pin(proxy::falls_silent())),
         case("a_proxy_that_refuses_lets_nobody_in", || Box::pin(proxy::refuses())),
+        case("a_half_open_connection_keeps_its_locks_until_it_is_cut", || Box::pin(proxy::is_half_open())),
+        case("who_waits_for_an_answer_too_early_is_stuck_and_who_does_not_is_served", || {
+            Box::pin(proxy::counts_round_trips())
+        }),
         Trial::test("a_named_folder_without_programs_is_an_error_that_says_so", || {
             server::named_folder();
             Ok(())

@@ -1,7 +1,8 @@
 //! The proxy before a real server: what each way to break a COMMIT leaves in the database and with the client.
 
 use engines::postgres::{PostgresOptions, PrivatePostgres};
-use engines::tcp_proxy::{Break, Commit, TcpProxy};
+use engines::tcp_proxy::{Break, Commit, Passed, TcpProxy};
+use tokio::try_join;
 use tokio_postgres::{Client, NoTls};
 
 use crate::Outcome;
@@ -102,6 +103,59 @@ pub(crate) async fn refuses() -> Outcome {
     stage.buyer().await?.batch_execute("SELECT 1").await?;
     stage.proxy.cut();
     assert!(early.batch_execute("SELECT 1").await.is_err());
+    stage.server.stop().await;
+    Ok(())
+}
+
+/// The client knows that it has lost its connection, and the server does not.
+pub(crate) async fn is_half_open() -> Outcome {
+    let stage = Stage::set().await?;
+    let buyer = stage.buyer().await?;
+    buyer.batch_execute("BEGIN; LOCK TABLE bought").await?;
+    stage.proxy.arm(Commit::NotSent, Break::HalfOpen);
+    buyer.batch_execute("COMMIT").await.expect_err("its answer is lost");
+    stage.observer.batch_execute("SET lock_timeout = 100").await?;
+    assert!(stage.emptied().await.is_err(), "the lock is held");
+    // Others pass.
+    stage.buyer().await?.batch_execute("SELECT 1").await?;
+    stage.proxy.cut();
+    stage.observer.batch_execute("SET lock_timeout = 0").await?;
+    stage.emptied().await?;
+    stage.server.stop().await;
+    Ok(())
+}
+
+/// Two statements that are sent together are one round trip, and two if the second waits for the first.
+pub(crate) async fn counts_round_trips() -> Outcome {
+    let stage = Stage::set().await?;
+    let buyer = stage.buyer().await?;
+    let (one, two) = (buyer.prepare("SELECT 1").await?, buyer.prepare("SELECT 2").await?);
+    stage.proxy.expect_round_trips(&[2, 1]);
+    try_join!(buyer.query(&one, &[]), buyer.query(&two, &[]))?;
+    buyer.query(&one, &[]).await?;
+    assert_eq!(stage.proxy.passed(), Passed { requests: 3, answers: 3, prepared: 0 });
+
+    stage.proxy.expect_round_trips(&[2, 1]);
+    let mut in_turns = Box::pin(async {
+        buyer.query(&one, &[]).await?;
+        buyer.query(&two, &[]).await
+    });
+    // Its answer is there, as a server that has nothing to do answers at once.
+    let stuck = async {
+        while stage.proxy.passed().requests == 0 {
+            tokio::task::yield_now().await;
+        }
+        connect(&stage.server.url("postgres")).await
+    };
+    tokio::select! {
+        answer = &mut in_turns => return Err(format!("answered {answer:?}").into()),
+        connected = stuck => drop(connected?),
+    }
+    assert_eq!(stage.proxy.passed(), Passed { requests: 1, answers: 0, prepared: 0 });
+    // The one that was missing comes.
+    let (_, third) = try_join!(in_turns, buyer.query("SELECT 3", &[]))?;
+    assert_eq!(third[0].get::<_, i32>(0), 3);
+    assert_eq!(stage.proxy.passed().prepared, 1);
     stage.server.stop().await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! What is done next when a transaction of some orders was not committed. Pure rules: no clock, no database.
 //!
 //! The one that counts: after a COMMIT whose answer was lost, the orders are *uncertain*, and "nothing was done" is no
-//! answer for them any more until a later transaction has looked.
+//! answer for them any more until a later transaction has looked. They are recovered by themselves, for as long as there is time.
 
 use crate::checkout::error::CheckoutError;
 use crate::storage::error::DatabaseError;
@@ -50,7 +50,7 @@ pub(super) struct Progress {
     pub(super) orders: usize,
     /// How often they were tried again.
     pub(super) repeats: u32,
-    /// Whether a COMMIT of theirs may have been applied.
+    /// Whether an earlier COMMIT of theirs may have been applied: this is their recovery.
     pub(super) uncertain: bool,
     /// Whether there is time to find out.
     pub(super) time_left: bool,
@@ -63,6 +63,8 @@ pub(super) struct Progress {
 pub(super) enum Step {
     /// The same orders again.
     Repeat,
+    /// The same orders again, but not here: it may take long to find out what became of them.
+    Recover,
     /// Each half by itself.
     Halve,
     /// Those whose rows are held go elsewhere, the rest again.
@@ -92,6 +94,7 @@ pub(super) fn step(trouble: &Trouble, progress: Progress) -> Step {
     let failed = || Step::GiveUp(CheckoutError::Failed(trouble.to_string()));
     let give_up = || if uncertain { unknown() } else { not_now() };
     match trouble {
+        Trouble::Unknown(_) if !uncertain => Step::Recover,
         Trouble::Unknown(_) if time_left => Step::Repeat,
         Trouble::Unknown(_) => unknown(),
         // What holds the row may be the lost transaction itself.
@@ -128,6 +131,7 @@ impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repeat => formatter.write_str("they are tried again"),
+            Self::Recover => formatter.write_str("what became of them is looked for"),
             Self::Halve => formatter.write_str("each half is tried by itself"),
             Self::SetAside => formatter.write_str("those that need a held row wait in the slow lane"),
             Self::GiveUp(error) => write!(formatter, "they are answered: {error}"),
@@ -158,7 +162,9 @@ mod tests {
 
     #[test]
     fn a_lost_commit_is_looked_for_and_never_answered_with_nothing_was_done() {
-        assert_eq!(step(&Trouble::Unknown(String::new()), FRESH), Step::Repeat);
+        let lost = Trouble::Unknown(String::new());
+        assert_eq!(step(&lost, FRESH), Step::Recover);
+        assert_eq!(step(&lost, Progress { uncertain: true, ..FRESH }), Step::Repeat);
         let late = Progress { uncertain: true, time_left: false, repeats: 100, orders: 1, ..FRESH };
         for trouble in every_trouble() {
             let Step::GiveUp(answer) = step(&trouble, late) else { continue };
@@ -173,8 +179,14 @@ mod tests {
                 let late =
                     Progress { orders, repeats: 100, uncertain, time_left: false, transactions_left: false };
                 for trouble in every_trouble() {
-                    let ended = matches!(step(&trouble, late), Step::GiveUp(_));
-                    assert!(ended, "{trouble} {late:?}");
+                    let step = step(&trouble, late);
+                    let ended = match step {
+                        Step::GiveUp(_) => true,
+                        // The recovery ends, as its orders are uncertain.
+                        Step::Recover => !uncertain,
+                        Step::Repeat | Step::Halve | Step::SetAside => false,
+                    };
+                    assert!(ended, "{trouble} {late:?}: {step:?}");
                 }
             }
         }

@@ -27,6 +27,7 @@ pub(super) struct DeskMetrics {
     rivals: Gauge,
     waiting_by_lane: Family<LaneLabel, Gauge>,
     queue_limit: Gauge,
+    recovering: Gauge,
     queue_wait: Histogram,
     batch: Histogram,
 }
@@ -56,6 +57,7 @@ impl DeskMetrics {
             rivals: lane("same_key"),
             waiting_by_lane,
             queue_limit,
+            recovering: Gauge::default(),
             // From a quarter of a millisecond to 8 s.
             queue_wait: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -71,6 +73,8 @@ impl DeskMetrics {
         registry.register("desk_waiting_orders", waiting, self.waiting_by_lane.clone());
         let limit = "Orders that may wait in each lane, same_key included; the next is turned away";
         registry.register("desk_queue_limit_orders", limit, self.queue_limit.clone());
+        let recovering = "Orders whose COMMIT was lost: what became of them is looked for";
+        registry.register("desk_recovering_orders", recovering, self.recovering.clone());
         let wait = "From an order's arrival in a lane to the beginning of its transaction";
         registry.register_with_unit("desk_queue_wait", wait, Unit::Seconds, self.queue_wait.clone());
         registry.register("desk_batch_orders", "Orders of one transaction", self.batch.clone());
@@ -92,6 +96,12 @@ impl DeskMetrics {
         for waited in &taken.waited {
             self.queue_wait.observe(waited.as_secs_f64());
         }
+    }
+
+    /// So many orders are recovered until this goes.
+    pub(super) fn recovering(&self, orders: usize) -> Recovering<'_> {
+        self.recovering.inc_by(count(orders));
+        Recovering { gauge: &self.recovering, orders }
     }
 
     /// An order is placed: it counts as hung up until it is answered.
@@ -123,6 +133,17 @@ impl Placed<'_> {
 impl Drop for Placed<'_> {
     fn drop(&mut self) {
         self.metrics.orders.get_or_create(&OutcomeLabel { outcome: self.outcome }).inc();
+    }
+}
+
+pub(super) struct Recovering<'m> {
+    gauge: &'m Gauge,
+    orders: usize,
+}
+
+impl Drop for Recovering<'_> {
+    fn drop(&mut self) {
+        self.gauge.dec_by(count(self.orders));
     }
 }
 

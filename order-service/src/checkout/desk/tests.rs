@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+mod recoveries;
 mod same_key;
 
 /// Longer than anything here takes.
@@ -46,8 +47,12 @@ struct Counted {
 
 fn open(queue_orders: usize, orders: usize, lines: usize, answer_timeout: Duration) -> Counted {
     let (sender, batches) = unbounded_channel();
-    let limits = DeskLimits { workers: 1, queue_orders, batch: BatchLimits { orders, lines } };
+    let limits = limits(queue_orders, orders, lines);
     Counted { desk: Desk::open(Batches(sender), limits, answer_timeout), batches }
+}
+
+fn limits(queue_orders: usize, orders: usize, lines: usize) -> DeskLimits {
+    DeskLimits { workers: 1, queue_orders, batch: BatchLimits { orders, lines } }
 }
 
 impl Counted {
@@ -82,7 +87,9 @@ impl Begun {
     fn buy(self) {
         let bought = |order: &OrderRequest| Verdict::Answer(Ok(completed(order)));
         let verdicts = self.orders.iter().map(bought).collect();
-        self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
+        self.ends
+            .send(Ended { verdicts, held: Rows::default(), free: Rows::default(), recovery: None })
+            .unwrap();
     }
 
     fn products(&self) -> Vec<i64> {
@@ -91,7 +98,9 @@ impl Begun {
 
     fn refuse(self, why: &CheckoutError) {
         let verdicts = self.orders.iter().map(|_| Verdict::Answer(Err(why.clone()))).collect();
-        self.ends.send(Ended { verdicts, held: Rows::default(), free: Rows::default() }).unwrap();
+        self.ends
+            .send(Ended { verdicts, held: Rows::default(), free: Rows::default(), recovery: None })
+            .unwrap();
     }
 
     fn held(self, product: i64) {
@@ -100,13 +109,13 @@ impl Begun {
             if held.touch(order) { Verdict::Postponed } else { Verdict::Answer(Ok(completed(order))) }
         };
         let verdicts = self.orders.iter().map(verdict).collect();
-        self.ends.send(Ended { verdicts, held, free: Rows::default() }).unwrap();
+        self.ends.send(Ended { verdicts, held, free: Rows::default(), recovery: None }).unwrap();
     }
 
     fn buy_and_free(self) {
         let (free, held) = (Rows::of(self.orders.iter()), Rows::default());
         let verdicts = self.orders.iter().map(|order| Verdict::Answer(Ok(completed(order)))).collect();
-        self.ends.send(Ended { verdicts, held, free }).unwrap();
+        self.ends.send(Ended { verdicts, held, free, recovery: None }).unwrap();
     }
 }
 

@@ -1,5 +1,5 @@
-//! P16: PostgreSQL crashes under load, twice. Buyers repeat under their keys as they are told to. What was acknowledged
-//! is there, nothing is bought twice, and nobody has to start the service again.
+//! P16: PostgreSQL crashes under load, twice, and is restarted in good order. Buyers repeat under their keys as they are told
+//! to. What was acknowledged is there, nothing is bought twice, and nobody has to start the service again.
 
 use super::verdict::Verdict;
 use crate::cases;
@@ -9,11 +9,18 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinSet, yield_now};
 
-cases!(acknowledged_orders_survive_crashes_of_postgres_and_the_service_recovers);
+cases!(acknowledged_orders_survive_ends_of_postgres_and_the_service_recovers);
 
 const BUYERS: i64 = 8;
-const CRASHES: usize = 2;
-/// So many orders are bought before the first crash, between two, and after the last.
+/// How the server ends. In good order it tells each client so, whatever his transaction is doing.
+#[derive(Clone, Copy)]
+enum End {
+    Crash,
+    Shutdown,
+}
+
+const ENDS: [End; 3] = [End::Crash, End::Shutdown, End::Crash];
+/// So many orders are bought before the first end, between two, and after the last.
 const BOUGHT_BETWEEN: i64 = 40;
 
 /// What buyers have seen so far.
@@ -24,7 +31,7 @@ struct Seen {
     turned_away: i64,
 }
 
-async fn acknowledged_orders_survive_crashes_of_postgres_and_the_service_recovers(_: Arc<Rig>) {
+async fn acknowledged_orders_survive_ends_of_postgres_and_the_service_recovers(_: Arc<Rig>) {
     let mut own = Rig::start().await;
     let shop = own.shop().await;
     shop.stock(&[(1500, 100_000), (70, 100_000)]).await;
@@ -45,10 +52,13 @@ async fn acknowledged_orders_survive_crashes_of_postgres_and_the_service_recover
             }
         });
     }
-    for _crash in 0..CRASHES {
+    for end in ENDS {
         bought_more(&mut progress).await;
         let before = progress.borrow().turned_away;
-        own.crash().await;
+        match end {
+            End::Crash => own.crash().await,
+            End::Shutdown => own.shut_down().await,
+        }
         progress.wait_for(|seen| seen.turned_away > before).await.unwrap();
         own.restart().await;
     }
