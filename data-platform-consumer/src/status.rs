@@ -39,6 +39,9 @@ pub struct Status {
     pub held_for_seconds: Option<f64>,
     /// Calls that ended after their partition was handed back.
     pub late_reports: u64,
+    /// It has stalled, left the group, and waits for calls to end before it comes back.
+    #[serde(default)]
+    pub waits_for_calls: bool,
     /// What it owns.
     pub partitions: Vec<PartitionStatus>,
     /// What an operator must know of, at the moment of the question.
@@ -210,6 +213,12 @@ impl fmt::Display for Status {
         }
         if self.late_reports > 0 {
             writeln!(f, "calls that ended after their partition was handed back: {}", self.late_reports)?;
+        }
+        if self.waits_for_calls {
+            return writeln!(
+                f,
+                "it has stalled and left the group; it comes back once most of these calls have ended, or when it is restarted"
+            );
         }
         if self.partitions.is_empty() {
             return writeln!(

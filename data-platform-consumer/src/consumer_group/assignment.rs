@@ -2,6 +2,9 @@
 
 mod standing;
 
+pub(super) use standing::Away;
+pub(crate) use standing::Seen;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ mod reports;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::assignment::{Assignment, Commit, Intake, Window};
+use super::assignment::{Assignment, Away, Commit, Intake, Seen, Window};
 use super::positions::StartPosition;
 use super::retries::{Retries, WaitingRetry};
 use super::watchdog::Movement;
@@ -300,25 +300,35 @@ impl<R: Clone> Assignments<R> {
         }
     }
 
+    pub(crate) fn calls_on_the_wire(&self) -> usize {
+        self.calls_on_the_wire
+    }
+
+    /// Whether there is a place for one more call, if the platform bears it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.breaker.has_room(self.calls_on_the_wire)
+    }
+
     /// How many reports came after the end of their assignment.
     pub(crate) fn late_reports(&self) -> u64 {
         self.late_reports
     }
 
-    /// How all of it stands, given what the brokers have, and what each partition did since the last look.
+    /// How all of it stands, given what the client has seen, and what each partition did since the last look.
     pub(crate) fn look(
         &mut self,
-        ends: &BTreeMap<i32, i64>,
+        seen: &BTreeMap<i32, Seen>,
         kafka_is_away: bool,
         now: Instant,
     ) -> (Status, Vec<(i32, Movement)>) {
         let held = self.breaker.held_until().filter(|held| *held > now);
         let platform_is_away = held.is_some() || self.breaker.state() == BreakerState::Open;
+        let away = Away { platform: platform_is_away, kafka: kafka_is_away };
         let (mut partitions, mut movements) = (Vec::new(), Vec::new());
         for (partition, assignment) in &mut self.owned {
-            let waits = platform_is_away || kafka_is_away;
-            let (end, retrying) = (ends.get(partition).copied(), self.retries.of(*partition));
-            let (status, movement) = assignment.look(*partition, end, retrying, waits, now);
+            let seen = seen.get(partition).copied().unwrap_or_default();
+            let retrying = self.retries.of(*partition);
+            let (status, movement) = assignment.look(*partition, seen, retrying, away, now);
             partitions.push(status);
             movements.push((*partition, movement));
         }

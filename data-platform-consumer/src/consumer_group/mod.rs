@@ -61,6 +61,7 @@ use rebalance::GroupContext;
 pub use client::RefusedByClient;
 pub(crate) use client::{RESERVED as RESERVED_PROPERTIES, check as check_properties};
 pub(crate) use offset_commits::ceiling_reached_at;
+pub(crate) use watchdog::Standstill;
 
 type GroupConsumer = BaseConsumer<GroupContext>;
 
