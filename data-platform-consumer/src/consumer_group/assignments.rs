@@ -112,10 +112,10 @@ impl<R: Clone> Assignments<R> {
         }
     }
 
-    /// Nothing more of this partition starts or is tried again; what is on the wire may end.
+    /// Nothing more of this partition starts or is tried again, but for what others have overtaken; what is on the wire may end.
     pub(crate) fn close(&mut self, partition: i32) {
         let Some(assignment) = self.owned.get_mut(&partition) else { return };
-        assignment.close();
+        assignment.close(self.breaker.state() == BreakerState::Open);
         self.retries.forget(partition);
     }
 
@@ -208,9 +208,8 @@ impl<R: Clone> Assignments<R> {
         let mut in_turn = self.owned.range(after..).chain(self.owned.range(..after));
         let partition = in_turn.find(|(_, assignment)| assignment.queues.has_ready()).map(|(it, _)| *it)?;
         let assignment = self.owned.get_mut(&partition)?;
-        let offset = assignment.queues.start_next()?;
+        let offset = assignment.start_next()?;
         let record = assignment.tracker.get(offset)?.record.clone();
-        assignment.on_the_wire += 1;
         self.last_served = partition;
         Some(Call { assignment: assignment.epoch, partition, offset, record })
     }
@@ -255,12 +254,13 @@ impl<R: Clone> Assignments<R> {
         changes
     }
 
-    /// Whether calls or dead letters of one of these partitions are on the wire.
-    pub(crate) fn has_calls_on_the_wire(&self, partitions: &[i32]) -> bool {
+    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start.
+    pub(crate) fn are_draining(&self, partitions: &[i32]) -> bool {
+        let starts = self.breaker.state() != BreakerState::Open;
         partitions
             .iter()
             .filter_map(|partition| self.owned.get(partition))
-            .any(|assignment| assignment.on_the_wire > 0)
+            .any(|assignment| assignment.on_the_wire > 0 || (starts && assignment.queues.has_ready()))
     }
 
     /// What may be committed for these partitions, whether it was before or not.

@@ -312,7 +312,8 @@ impl Group {
 
     /// Waits for the calls of these partitions, while those of all others go on.
     pub(crate) fn await_calls(&mut self, partitions: &[i32], deadline: Instant) {
-        while self.assignments.has_calls_on_the_wire(partitions) {
+        self.start_calls();
+        while self.assignments.are_draining(partitions) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(?partitions, "calls are still on their way; the next owner repeats them");

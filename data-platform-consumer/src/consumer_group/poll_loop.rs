@@ -188,8 +188,9 @@ impl Member {
         loop {
             self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
+            group.start_calls();
             let deadline = group.drain_deadline(Instant::now());
-            if !group.assignments.has_calls_on_the_wire(&partitions) || Instant::now() >= deadline {
+            if !group.assignments.are_draining(&partitions) || Instant::now() >= deadline {
                 group.await_commit();
                 let committable = group.assignments.committable(&group.assignments.partitions());
                 offset_commits::send_and_wait(

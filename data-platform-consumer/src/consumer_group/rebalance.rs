@@ -6,8 +6,9 @@
 //! commit as long as librdkafka waits for the coordinator (`kafka.session_timeout`) and its answer.
 //!
 //! Taken over: a position is looked up for each partition and named in the one call that assigns it. Handed
-//! back: nothing new starts, what waits is dropped, what is on the wire has a bounded time to end, what
-//! finished is committed, and only then the partition goes. If it was lost already, nothing is waited for
+//! back: nothing new starts but what others have overtaken, the rest of what waits is dropped, what is on the wire has a
+//! bounded time to end, what finished is committed, and only then the partition goes, so that nothing is repeated
+//! (`what_others_have_overtaken_is_caught_up_with_before_a_partition_is_handed_back`). If it was lost already, nothing is waited for
 //! and nothing committed: it belongs to somebody else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
