@@ -328,7 +328,8 @@ impl<R: Clone> Assignments<R> {
         for (partition, assignment) in &mut self.owned {
             let seen = seen.get(partition).copied().unwrap_or_default();
             let retrying = self.retries.of(*partition);
-            let (status, movement) = assignment.look(*partition, seen, retrying, away, now);
+            let (status, movement) =
+                assignment.look(*partition, seen, retrying, self.rules.window, away, now);
             partitions.push(status);
             movements.push((*partition, movement));
         }
@@ -339,6 +340,8 @@ impl<R: Clone> Assignments<R> {
             in_flight_limit: self.rules.in_flight_limit,
             held_for_seconds: held.map(|held| (held - now).as_secs_f64()),
             late_reports: self.late_reports,
+            bytes: partitions.iter().map(|partition| partition.bytes).sum(),
+            window_bytes: self.rules.window.bytes,
             partitions,
             ..Status::default()
         };

@@ -141,7 +141,8 @@ fn a_paused_partition_that_comes_back_is_read_on() {
     }
     let first = Member::join("first", &broker, &platform, &SMALL);
     let all_paused = |status: &Status| {
-        status.partitions.len() == 2 && status.partitions.iter().all(|it| it.intake == IntakeStatus::Paused)
+        status.partitions.len() == 2
+            && status.partitions.iter().all(|it| it.intake == IntakeStatus::WindowFull)
     };
     first.await_status(all_paused);
     let second = Member::join("second", &broker, &platform, &SMALL);

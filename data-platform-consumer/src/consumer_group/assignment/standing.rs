@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Assignment, Intake};
+use super::{Assignment, Intake, Window};
 use crate::consumer_group::offset_tracker::NextOffset;
 use crate::consumer_group::positions::StartPosition;
 use crate::consumer_group::watchdog::{Movement, Reach};
@@ -38,6 +38,7 @@ impl<R> Assignment<R> {
         partition: i32,
         Seen { end, reach }: Seen,
         waiting_for_retry: usize,
+        window: Window,
         away: Away,
         now: Instant,
     ) -> (PartitionStatus, Movement) {
@@ -60,6 +61,7 @@ impl<R> Assignment<R> {
             Intake::Closed => IntakeStatus::Closed,
             Intake::Stopped => IntakeStatus::Stopped,
             Intake::Open if self.ceiling.reached_at().is_some() => IntakeStatus::AtCeiling,
+            Intake::Open if self.paused && self.full_at.is_some() => IntakeStatus::WindowFull,
             Intake::Open if self.paused => IntakeStatus::Paused,
             Intake::Open => IntakeStatus::Open,
         };
@@ -70,6 +72,9 @@ impl<R> Assignment<R> {
             end,
             lag,
             unfinished: self.tracker.unfinished(),
+            window_used: self.tracker.span(),
+            window_limit: self.limit(window.records),
+            bytes: self.bytes,
             on_the_wire: self.on_the_wire,
             waiting_for_retry,
             at_fault: self.at_fault.len(),
