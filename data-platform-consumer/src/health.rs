@@ -24,7 +24,8 @@ use crate::status::{ActiveAlarm, Status, StatusBoard};
 use broker_error::BrokerError;
 pub(crate) use delivery::DeliveryHealth;
 pub use delivery::{
-    DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PLATFORM_UNAVAILABLE, SINK_MISCONFIGURED, STALLED,
+    DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PARTITION_UNREADABLE, PLATFORM_UNAVAILABLE,
+    SINK_MISCONFIGURED, STALLED,
 };
 
 /// The component that readiness tells of.

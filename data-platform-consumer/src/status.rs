@@ -39,6 +39,15 @@ pub struct Status {
     pub held_for_seconds: Option<f64>,
     /// Calls that ended after their partition was handed back.
     pub late_reports: u64,
+    /// It has stalled, left the group, and waits for calls to end before it comes back.
+    #[serde(default)]
+    pub waits_for_calls: bool,
+    /// Bytes of records that were read and are not finished, of all partitions.
+    #[serde(default)]
+    pub bytes: u64,
+    /// How many these may be: beyond, each partition may hold its share.
+    #[serde(default)]
+    pub window_bytes: u64,
     /// What it owns.
     pub partitions: Vec<PartitionStatus>,
     /// What an operator must know of, at the moment of the question.
@@ -83,6 +92,15 @@ pub struct PartitionStatus {
     pub lag: Option<i64>,
     /// Records that were read and are not finished: they are in work, or wait for a place or for their key.
     pub unfinished: usize,
+    /// How far it was read ahead: offsets from the oldest unfinished record to the last that was read.
+    #[serde(default)]
+    pub window_used: u64,
+    /// How far it may be at the moment.
+    #[serde(default)]
+    pub window_limit: u64,
+    /// Bytes of the unfinished records.
+    #[serde(default)]
+    pub bytes: u64,
     /// Of these, calls and dead letters on the wire.
     pub on_the_wire: usize,
     /// Of these, records that have failed and are tried again.
@@ -104,8 +122,10 @@ pub enum IntakeStatus {
     /// They come.
     #[default]
     Open,
-    /// The window is full, or the platform is away.
+    /// The platform is away.
     Paused,
+    /// As much was read ahead as may be, in offsets or in bytes; it goes on at half of that.
+    WindowFull,
     /// At the ceiling of dead letters.
     AtCeiling,
     /// The position is gone.
@@ -148,6 +168,10 @@ impl Collector for StatusBoard {
         gauge("calls_on_the_wire", help, status.calls_on_the_wire)?;
         let help = "Calls to the data platform that may run at a time at the moment";
         gauge("calls_allowed", help, status.calls_allowed)?;
+        let help = "Bytes of records that were read and are not finished";
+        gauge("unfinished_bytes", help, whole(status.bytes))?;
+        let help = "How many of these there may be";
+        gauge("window_bytes", help, whole(status.window_bytes))?;
         let help = "Partitions that this member owns";
         gauge("partitions_owned", help, status.partitions.len())?;
 
@@ -165,6 +189,12 @@ impl Collector for StatusBoard {
         by_partition("lag_records", help, &|it| it.lag)?;
         let help = "Records that were read and are not finished";
         by_partition("unfinished_records", help, &|it| Some(signed(it.unfinished)))?;
+        let help = "How far it was read ahead, in offsets from the oldest unfinished record on";
+        by_partition("window_used_offsets", help, &|it| Some(signed(whole(it.window_used))))?;
+        let help = "How far it may be read ahead at the moment";
+        by_partition("window_limit_offsets", help, &|it| Some(signed(whole(it.window_limit))))?;
+        let help = "Whether its intake is paused (1) as its window is full, in offsets or in bytes";
+        by_partition("window_full", help, &|it| Some(i64::from(it.intake == IntakeStatus::WindowFull)))?;
         let help = "Records that have failed and are tried again";
         by_partition("retrying_records", help, &|it| Some(signed(it.waiting_for_retry)))?;
         let help = "Records at fault that are not parked yet";
@@ -175,6 +205,10 @@ impl Collector for StatusBoard {
             it.standing_for_seconds.map(|seconds| seconds as i64)
         })
     }
+}
+
+fn whole(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn signed(count: usize) -> i64 {
@@ -211,20 +245,28 @@ impl fmt::Display for Status {
         if self.late_reports > 0 {
             writeln!(f, "calls that ended after their partition was handed back: {}", self.late_reports)?;
         }
+        if self.waits_for_calls {
+            return writeln!(
+                f,
+                "it has stalled and left the group; it comes back once most of these calls have ended, or when it is restarted"
+            );
+        }
         if self.partitions.is_empty() {
             return writeln!(
                 f,
                 "no partition is owned, so this member reads nothing: it has not joined yet, or others own them all"
             );
         }
+        writeln!(f, "bytes of records that are not finished: {} of {}\n", self.bytes, self.window_bytes)?;
         writeln!(
             f,
-            "\n{:>9} {:>12} {:>12} {:>8} {:>10} {:>7} {:>8} {:>8} {:>9}  intake",
+            "{:>9} {:>12} {:>12} {:>8} {:>10} {:>12} {:>7} {:>8} {:>8} {:>9}  intake",
             "partition",
             "finished to",
             "end",
             "lag",
             "unfinished",
+            "window",
             "on wire",
             "retrying",
             "at fault",
@@ -233,12 +275,13 @@ impl fmt::Display for Status {
         for partition in &self.partitions {
             writeln!(
                 f,
-                "{:>9} {:>12} {:>12} {:>8} {:>10} {:>7} {:>8} {:>8} {:>9}  {}",
+                "{:>9} {:>12} {:>12} {:>8} {:>10} {:>12} {:>7} {:>8} {:>8} {:>9}  {}",
                 partition.partition,
                 shown(partition.committable),
                 shown(partition.end),
                 shown(partition.lag),
                 partition.unfinished,
+                format!("{}/{}", partition.window_used, partition.window_limit),
                 partition.on_the_wire,
                 partition.waiting_for_retry,
                 partition.at_fault,
@@ -254,7 +297,8 @@ impl fmt::Display for IntakeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open",
-            Self::Paused => "paused",
+            Self::Paused => "paused: the platform is away",
+            Self::WindowFull => "paused: its window is full",
             Self::AtCeiling => "stopped: too many dead letters",
             Self::Stopped => "stopped: its position is gone",
             Self::Closed => "being handed back",
@@ -267,85 +311,5 @@ fn shown(number: Option<i64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use service_chassis::alarms::Alarms;
-    use service_chassis::management::Readiness;
-    use service_chassis::metrics::Metrics;
-
-    use super::*;
-    use crate::health::{COMPONENTS, Health};
-
-    fn status() -> Status {
-        let partition = PartitionStatus {
-            partition: 3,
-            committable: Some(7),
-            end: Some(12),
-            lag: Some(5),
-            unfinished: 4,
-            on_the_wire: 2,
-            waiting_for_retry: 1,
-            at_fault: 1,
-            standing_for_seconds: Some(61.5),
-            ..PartitionStatus::default()
-        };
-        Status {
-            group_id: "group".to_owned(),
-            topic: "orders".to_owned(),
-            breaker: BreakerState::Open,
-            calls_allowed: 1,
-            in_flight_limit: 100,
-            held_for_seconds: Some(0.5),
-            partitions: vec![partition],
-            ..Status::default()
-        }
-    }
-
-    #[test]
-    fn what_keeps_it_from_its_work_stands_before_everything_else() {
-        let alarms = Alarms::new();
-        alarms.raise("position-lost", "orders[3]", "offset 5 is gone");
-        alarms.raise("sink-misconfigured", "", "a wrong password\u{1b}[2J");
-        let health = Health::new("orders", Readiness::new(&COMPONENTS), alarms);
-        health.board.write(Status { breaker: BreakerState::Closed, partitions: Vec::new(), ..status() });
-        let told = health.status().to_string();
-        let told: Vec<&str> = told.lines().filter(|line| !line.is_empty()).collect();
-        assert!(told[0].starts_with("ALARM position-lost for orders[3] since 20"), "{told:#?}");
-        assert!(told[0].ends_with("Z: offset 5 is gone"), "{told:#?}");
-        assert!(told[1].starts_with("ALARM sink-misconfigured since 20"), "{told:#?}");
-        assert!(told[1].ends_with(r"a wrong password\u{1b}[2J"), "{told:#?}");
-        assert_eq!(told[2], "group group, topic orders");
-        assert!(told[3].ends_with("1 of 100 allowed (no outage seen)"), "{told:#?}");
-        assert!(told[5].starts_with("no partition is owned, so this member reads nothing"), "{told:#?}");
-
-        let page = serde_json::json!(health.status());
-        assert_eq!(page["alarms"][0]["name"], "position-lost", "{page}");
-        assert_eq!(serde_json::from_value::<Status>(page).unwrap(), health.status());
-    }
-
-    #[test]
-    fn it_is_a_table_json_and_metrics_with_the_same_numbers() {
-        let status = status();
-        let table = status.to_string();
-        let row: Vec<&str> = table.lines().last().unwrap().split_whitespace().collect();
-        assert_eq!(row, ["3", "7", "12", "5", "4", "2", "1", "1", "62", "s", "open"], "{table}");
-        assert!(table.contains("1 of 100 allowed (most records fail)"), "{table}");
-
-        let json = serde_json::to_string(&status).unwrap();
-        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
-
-        let board = StatusBoard::default();
-        board.write(status);
-        // As the service registers it: its own registry puts the service's name before each metric's.
-        let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        metrics.own().register_collector(Box::new(board));
-        let page = metrics.encode().unwrap();
-        for line in [
-            "data_platform_consumer_calls_allowed 1",
-            "data_platform_consumer_partitions_owned 1",
-            r#"data_platform_consumer_lag_records{partition="3"} 5"#,
-            r#"data_platform_consumer_position_standing_seconds{partition="3"} 61"#,
-        ] {
-            assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
-        }
-    }
-}
+#[path = "status_tests.rs"]
+mod tests;

@@ -2,6 +2,9 @@
 
 mod standing;
 
+pub(super) use standing::Away;
+pub(crate) use standing::Seen;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -20,7 +23,7 @@ pub(crate) enum Intake {
     Open,
     /// A position that is gone. Nothing beyond is taken in.
     Stopped,
-    /// The partition is being handed back: nothing new starts.
+    /// The partition is being handed back: only what others have overtaken starts.
     Closed,
 }
 
@@ -99,6 +102,8 @@ pub(super) struct Assignment<R> {
     bytes: u64,
     /// How many calls and dead letters are on the wire.
     pub(super) on_the_wire: usize,
+    /// The highest offset of which a call was started.
+    highest_begun: Option<i64>,
     pub(super) intake: Intake,
     pub(super) next_read: Option<i64>,
     /// Where the client fetches next, when all that it had fetched was handed over. Beyond what was read lie only offsets that
@@ -133,6 +138,7 @@ impl<R> Assignment<R> {
             queues: KeyQueues::default(),
             bytes: 0,
             on_the_wire: 0,
+            highest_begun: None,
             intake: Intake::Open,
             next_read: None,
             fetched_to: None,
@@ -149,9 +155,14 @@ impl<R> Assignment<R> {
         }
     }
 
-    pub(super) fn close(&mut self) {
+    /// What waits is dropped, but for what is needed to commit all that was begun: records that wait behind their key while
+    /// later ones of other keys have finished, which the next owner would repeat else. A record that has failed is not waited
+    /// for, and nothing behind it could be committed.
+    pub(super) fn close(&mut self, platform_is_away: bool) {
         self.intake = Intake::Closed;
-        self.queues.clear_waiting();
+        let begun = self.highest_begun.filter(|_| !platform_is_away).unwrap_or(i64::MIN);
+        let failed = self.tracker.lowest_that(|work| work.failed.is_some()).unwrap_or(i64::MAX);
+        self.queues.keep_below(begun.min(failed));
         self.at_fault.retain(|_, at_fault| at_fault.state == Parking::OnTheWire);
     }
 
@@ -167,6 +178,14 @@ impl<R> Assignment<R> {
         self.next_read = Some(offset + 1);
         self.moved();
         true
+    }
+
+    /// A call was started for the next record in the queues.
+    pub(super) fn start_next(&mut self) -> Option<i64> {
+        let offset = self.queues.start_next()?;
+        self.on_the_wire += 1;
+        self.highest_begun = self.highest_begun.max(Some(offset));
+        Some(offset)
     }
 
     /// The record needs nothing more.

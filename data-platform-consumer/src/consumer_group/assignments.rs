@@ -18,7 +18,7 @@ mod reports;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::assignment::{Assignment, Commit, Intake, Window};
+use super::assignment::{Assignment, Away, Commit, Intake, Seen, Window};
 use super::positions::StartPosition;
 use super::retries::{Retries, WaitingRetry};
 use super::watchdog::Movement;
@@ -112,10 +112,10 @@ impl<R: Clone> Assignments<R> {
         }
     }
 
-    /// Nothing more of this partition starts or is tried again; what is on the wire may end.
+    /// Nothing more of this partition starts or is tried again, but for what others have overtaken; what is on the wire may end.
     pub(crate) fn close(&mut self, partition: i32) {
         let Some(assignment) = self.owned.get_mut(&partition) else { return };
-        assignment.close();
+        assignment.close(self.breaker.state() == BreakerState::Open);
         self.retries.forget(partition);
     }
 
@@ -208,9 +208,8 @@ impl<R: Clone> Assignments<R> {
         let mut in_turn = self.owned.range(after..).chain(self.owned.range(..after));
         let partition = in_turn.find(|(_, assignment)| assignment.queues.has_ready()).map(|(it, _)| *it)?;
         let assignment = self.owned.get_mut(&partition)?;
-        let offset = assignment.queues.start_next()?;
+        let offset = assignment.start_next()?;
         let record = assignment.tracker.get(offset)?.record.clone();
-        assignment.on_the_wire += 1;
         self.last_served = partition;
         Some(Call { assignment: assignment.epoch, partition, offset, record })
     }
@@ -255,12 +254,13 @@ impl<R: Clone> Assignments<R> {
         changes
     }
 
-    /// Whether calls or dead letters of one of these partitions are on the wire.
-    pub(crate) fn has_calls_on_the_wire(&self, partitions: &[i32]) -> bool {
+    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start.
+    pub(crate) fn are_draining(&self, partitions: &[i32]) -> bool {
+        let starts = self.breaker.state() != BreakerState::Open;
         partitions
             .iter()
             .filter_map(|partition| self.owned.get(partition))
-            .any(|assignment| assignment.on_the_wire > 0)
+            .any(|assignment| assignment.on_the_wire > 0 || (starts && assignment.queues.has_ready()))
     }
 
     /// What may be committed for these partitions, whether it was before or not.
@@ -300,25 +300,36 @@ impl<R: Clone> Assignments<R> {
         }
     }
 
+    pub(crate) fn calls_on_the_wire(&self) -> usize {
+        self.calls_on_the_wire
+    }
+
+    /// Whether there is a place for one more call, if the platform bears it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.breaker.has_room(self.calls_on_the_wire)
+    }
+
     /// How many reports came after the end of their assignment.
     pub(crate) fn late_reports(&self) -> u64 {
         self.late_reports
     }
 
-    /// How all of it stands, given what the brokers have, and what each partition did since the last look.
+    /// How all of it stands, given what the client has seen, and what each partition did since the last look.
     pub(crate) fn look(
         &mut self,
-        ends: &BTreeMap<i32, i64>,
+        seen: &BTreeMap<i32, Seen>,
         kafka_is_away: bool,
         now: Instant,
     ) -> (Status, Vec<(i32, Movement)>) {
         let held = self.breaker.held_until().filter(|held| *held > now);
         let platform_is_away = held.is_some() || self.breaker.state() == BreakerState::Open;
+        let away = Away { platform: platform_is_away, kafka: kafka_is_away };
         let (mut partitions, mut movements) = (Vec::new(), Vec::new());
         for (partition, assignment) in &mut self.owned {
-            let waits = platform_is_away || kafka_is_away;
-            let (end, retrying) = (ends.get(partition).copied(), self.retries.of(*partition));
-            let (status, movement) = assignment.look(*partition, end, retrying, waits, now);
+            let seen = seen.get(partition).copied().unwrap_or_default();
+            let retrying = self.retries.of(*partition);
+            let (status, movement) =
+                assignment.look(*partition, seen, retrying, self.rules.window, away, now);
             partitions.push(status);
             movements.push((*partition, movement));
         }
@@ -329,6 +340,8 @@ impl<R: Clone> Assignments<R> {
             in_flight_limit: self.rules.in_flight_limit,
             held_for_seconds: held.map(|held| (held - now).as_secs_f64()),
             late_reports: self.late_reports,
+            bytes: partitions.iter().map(|partition| partition.bytes).sum(),
+            window_bytes: self.rules.window.bytes,
             partitions,
             ..Status::default()
         };

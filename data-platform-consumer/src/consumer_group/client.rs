@@ -72,19 +72,28 @@ pub(crate) fn check(kafka: &KafkaSettings, delivery: &DeliverySettings) -> Resul
     native.map(drop).map_err(|error| RefusedByClient::new(&error, kafka))
 }
 
+/// How records are fetched: the benchmark's baseline does it likewise.
+pub fn fetch_properties(delivery: &DeliverySettings) -> [(&'static str, String); 3] {
+    let prefetched = delivery.in_flight_limit.saturating_mul(PREFETCHED_PER_CALL).min(10_000);
+    [
+        ("queued.min.messages", prefetched.to_string()),
+        ("queued.max.messages.kbytes", "16384".to_owned()),
+        // With so small a queue the default, a second, would be most of the time.
+        ("fetch.queue.backoff.ms", "10".to_owned()),
+    ]
+}
+
 /// Enough to go on while the next fetch is under way, at 200,000 records a second with the default limit; all of it is stale
 /// after a rebalance.
 const PREFETCHED_PER_CALL: usize = 20;
 
 pub(crate) fn config(kafka: &KafkaSettings, delivery: &DeliverySettings) -> ClientConfig {
     let mut config = ClientConfig::new();
-    let prefetched = delivery.in_flight_limit.saturating_mul(PREFETCHED_PER_CALL).min(10_000);
+    for (key, value) in fetch_properties(delivery) {
+        config.set(key, value);
+    }
     config
         .set("client.id", "data-platform-consumer")
-        .set("queued.min.messages", prefetched.to_string())
-        .set("queued.max.messages.kbytes", "16384")
-        // With so small a queue the default, a second, would be most of the time.
-        .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "2000")
         // Partitions that are added are seen within this time; a topic that is missing is asked for more often by
         // itself. It is one small request for the one topic.

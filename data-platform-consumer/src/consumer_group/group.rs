@@ -23,7 +23,6 @@ use crate::delivery::call::{Call, Calls};
 use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
 use crate::settings::{DeliverySettings, KafkaSettings};
-use crate::status::Status;
 
 /// How many records to read before looking into the mailbox again: a call that has ended waits for so long to be
 /// followed by the next.
@@ -42,12 +41,12 @@ pub(crate) struct Group {
     unassigns_nothing_at: Option<Instant>,
     /// Whether it said last that no rebalance is under way.
     is_steady: bool,
-    in_flight_limit: usize,
+    pub(super) in_flight_limit: usize,
     last_report: Option<Instant>,
     /// Calls that had ended when records were read last.
     ended_before: u64,
-    /// How long to stay out of the group before joining anew, beyond the usual wait.
-    pub(super) rest: Option<Duration>,
+    /// It has stalled: see [`super::oversight`].
+    pub(super) rests: bool,
     pub(super) overseer: Overseer,
     /// Whether the present client ever had partitions of the topic.
     client_knew_the_topic: bool,
@@ -93,7 +92,7 @@ impl Group {
             in_flight_limit: delivery.in_flight_limit,
             last_report: None,
             ended_before: 0,
-            rest: None,
+            rests: false,
             overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
             client_knew_the_topic: false,
             drain_timeout: delivery.drain_timeout,
@@ -313,7 +312,8 @@ impl Group {
 
     /// Waits for the calls of these partitions, while those of all others go on.
     pub(crate) fn await_calls(&mut self, partitions: &[i32], deadline: Instant) {
-        while self.assignments.has_calls_on_the_wire(partitions) {
+        self.start_calls();
+        while self.assignments.are_draining(partitions) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(?partitions, "calls are still on their way; the next owner repeats them");
@@ -342,11 +342,10 @@ impl Group {
         }
         self.client_is_broken = false;
         (self.unassigns_nothing_at, self.is_steady) = (None, false);
-        let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
-        self.health.board.write(Status { group_id, topic, ..Status::default() });
         self.client_knew_the_topic = false;
         self.paused.clear();
-        self.overseer.forget_ends();
+        self.overseer.forget_all();
+        self.tell_of_the_rest(false);
         self.health.delivery.nothing_owned();
         self.examination = None;
         self.health.client_replaced();

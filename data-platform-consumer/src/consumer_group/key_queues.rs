@@ -12,7 +12,7 @@
 //! they were the same: slower, and no less in order (`keys_that_share_a_lane_keep_their_order`).
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 /// The queue that a record belongs to: its key's, or one of its own.
@@ -86,12 +86,13 @@ impl KeyQueues {
         }
     }
 
-    /// Drops everything that is not running.
-    pub(crate) fn clear_waiting(&mut self) {
-        self.ready.clear();
-        self.behind.retain(|_, behind| {
-            behind.waiting.clear();
-            behind.is_running
+    /// Drops what is not running from this offset on.
+    pub(crate) fn keep_below(&mut self, offset: i64) {
+        self.ready.retain(|(_, waiting)| *waiting < offset);
+        let ready: HashSet<u64> = self.ready.iter().filter_map(|(lane, _)| lane.0).collect();
+        self.behind.retain(|key, behind| {
+            behind.waiting.retain(|waiting| *waiting < offset);
+            behind.is_running || ready.contains(key)
         });
     }
 }
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(queues.start_next(), Some(0));
         queues.push(Some(b"1"), 1);
         queues.push(Some(b"2"), 2);
-        queues.clear_waiting();
+        queues.keep_below(0);
         assert_eq!(queues.start_next(), None);
         queues.push(Some(b"1"), 3);
         assert_eq!(queues.start_next(), None);
@@ -160,6 +161,25 @@ mod tests {
         assert_eq!(queues.start_next(), Some(4), "key 2 had none running");
         queues.finished(one);
         assert_eq!(queues.start_next(), Some(3));
+    }
+
+    #[test]
+    fn what_is_kept_runs_on_in_the_order_of_its_key() {
+        let mut queues = KeyQueues::default();
+        let one = queues.push(Some(b"1"), 0);
+        assert_eq!(queues.start_next(), Some(0));
+        queues.push(Some(b"1"), 1);
+        let two = queues.push(Some(b"2"), 2);
+        queues.push(Some(b"2"), 3);
+        queues.push(Some(b"1"), 4);
+        queues.push(Some(b"3"), 5);
+        queues.keep_below(4);
+        assert_eq!((queues.start_next(), queues.start_next()), (Some(2), None));
+        queues.finished(two);
+        queues.finished(one);
+        assert_eq!((queues.start_next(), queues.start_next(), queues.start_next()), (Some(3), Some(1), None));
+        queues.finished(one);
+        assert_eq!(queues.start_next(), None);
     }
 
     #[test]

@@ -58,9 +58,10 @@ use group::Group;
 use poll_loop::PollLoop;
 use rebalance::GroupContext;
 
-pub use client::RefusedByClient;
 pub(crate) use client::{RESERVED as RESERVED_PROPERTIES, check as check_properties};
+pub use client::{RefusedByClient, fetch_properties};
 pub(crate) use offset_commits::ceiling_reached_at;
+pub(crate) use watchdog::Standstill;
 
 type GroupConsumer = BaseConsumer<GroupContext>;
 

@@ -80,6 +80,12 @@ impl<W> OffsetTracker<W> {
         self.records.front().map(|(offset, _)| *offset)
     }
 
+    /// The lowest offset of an unfinished record of which this holds.
+    pub(crate) fn lowest_that(&self, holds: impl Fn(&W) -> bool) -> Option<i64> {
+        let found = self.records.iter().find(|(_, work)| work.as_ref().is_some_and(&holds));
+        found.map(|(offset, _)| *offset)
+    }
+
     /// How many records were read and have not finished.
     pub(crate) fn unfinished(&self) -> usize {
         self.unfinished

@@ -1,8 +1,12 @@
 //! # Oversight
 //!
 //! Once a second: how all of it stands is written down for an operator, and whether anything stands still that should move
-//! is looked at. It waits for nothing: ends of partitions come with the client's statistics, and those of paused ones, which
-//! are not fetched, by a look-up that runs elsewhere.
+//! is looked at. It waits for nothing: ends of partitions, and whether their brokers are in reach, come with the client's
+//! statistics, and the ends of paused ones, which are not fetched, by a look-up that runs elsewhere.
+//!
+//! A member that has stalled leaves the group, and comes back when others have had the time to take its partitions over, and
+//! when it has room to work: calls that never end keep their places, and a member without places would take partitions from
+//! the others only to let them stand (`a_member_whose_calls_never_end_stays_out_of_the_group`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 
+use super::assignment::Seen;
 use super::group::Group;
-use super::watchdog::Watchdog;
+use super::watchdog::{Movement, Reach, Verdict, Watchdog};
 use super::{GroupConsumer, Signal};
 use crate::status::Status;
 
@@ -19,14 +24,15 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the end of some paused partition is looked up, and how long that may take.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_UP_TIME: Duration = Duration::from_secs(1);
-/// How long a member that has stalled stays out of the group, so that others have taken its partitions over.
-const REST: Duration = Duration::from_secs(30);
+/// How long a member that has stalled stays out of the group at least, so that others have taken its partitions over; not
+/// longer than it takes to see that it has stalled.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Overseer {
     watchdog: Watchdog,
     patience: Duration,
-    ends: BTreeMap<i32, i64>,
+    seen: BTreeMap<i32, Seen>,
     next: Instant,
     next_look_up: Instant,
     looks_up: bool,
@@ -38,7 +44,7 @@ impl Overseer {
         Self {
             watchdog: Watchdog::new(patience),
             patience,
-            ends: BTreeMap::new(),
+            seen: BTreeMap::new(),
             next: now,
             next_look_up: now,
             looks_up: false,
@@ -47,12 +53,13 @@ impl Overseer {
     }
 
     /// A topic of the same name can be another one by the next client.
-    pub(super) fn forget_ends(&mut self) {
-        self.ends.clear();
+    pub(super) fn forget_all(&mut self) {
+        self.seen.clear();
+        self.watchdog.forget();
     }
 
-    pub(super) fn forget_end(&mut self, partition: i32) {
-        self.ends.remove(&partition);
+    pub(super) fn forget(&mut self, partition: i32) {
+        self.seen.remove(&partition);
     }
 
     pub(super) fn is_looking_up(&self) -> bool {
@@ -64,9 +71,14 @@ impl Group {
     /// What the client's statistics say of the partitions' ends.
     pub(super) fn ends_seen(&mut self, ends: impl IntoIterator<Item = (i32, i64)>) {
         for (partition, end) in ends {
-            let known = self.overseer.ends.entry(partition).or_insert(end);
-            *known = end.max(*known);
+            let known = &mut self.overseer.seen.entry(partition).or_default().end;
+            *known = (*known).max(Some(end));
         }
+    }
+
+    /// What they say of who serves a partition.
+    pub(super) fn reach_seen(&mut self, partition: i32, reach: Reach) {
+        self.overseer.seen.entry(partition).or_default().reach = reach;
     }
 
     pub(super) fn end_seen(&mut self, end: Option<(i32, i64)>) {
@@ -81,22 +93,45 @@ impl Group {
         }
         self.overseer.next = now + INTERVAL;
         let is_connected = self.health.is_connected();
-        let (status, movements) = self.assignments.look(&self.overseer.ends, !is_connected, now);
+        let (status, movements) = self.assignments.look(&self.overseer.seen, !is_connected, now);
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
         self.health.board.write(Status { group_id, topic, ..status });
-        let all_move = self.health.has_joined()
-            && movements.iter().all(|(_, movement)| movement.moved || !movement.has_work);
-        let stalled = self.overseer.watchdog.look(movements, now);
-        if stalled.is_empty() {
-            if all_move {
-                self.health.delivery.moving();
-            }
-        } else {
-            self.health.delivery.stalled(&stalled, self.overseer.patience);
-            self.client_is_broken = true;
-            self.rest = Some(REST);
-        }
+        self.tell_what_stands_still(movements, now);
         self.look_up_an_end(consumer, now);
+    }
+
+    fn tell_what_stands_still(&mut self, movements: Vec<(i32, Movement)>, now: Instant) {
+        let all_move = self.health.has_joined()
+            && movements.iter().all(|(_, movement)| movement.moved || !movement.has_work());
+        let Verdict { standing, leave } = self.overseer.watchdog.look(movements, now);
+        if leave {
+            self.health.delivery.stalled(&standing, self.overseer.patience);
+            self.client_is_broken = true;
+            self.rests = true;
+            return;
+        }
+        self.health.delivery.unreadable(&standing, self.overseer.patience);
+        if standing.is_empty() && all_move {
+            self.health.delivery.moving();
+        }
+    }
+
+    /// How long it stays out at least.
+    pub(super) fn rest(&self) -> Duration {
+        LONGEST_REST.min(self.overseer.patience)
+    }
+
+    /// Whether a member that has stalled may come back: at least half of its places are free. With fewer it would take as many
+    /// partitions as the others, and not do its share.
+    pub(super) fn has_room_to_come_back(&self) -> bool {
+        self.assignments.calls_on_the_wire() <= self.in_flight_limit / 2 && self.assignments.has_room()
+    }
+
+    /// For an operator, while it is not in the group.
+    pub(super) fn tell_of_the_rest(&mut self, waits_for_calls: bool) {
+        let (status, _) = self.assignments.look(&self.overseer.seen, false, Instant::now());
+        let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
+        self.health.board.write(Status { group_id, topic, waits_for_calls, ..status });
     }
 
     fn look_up_an_end(&mut self, consumer: &Arc<GroupConsumer>, now: Instant) {

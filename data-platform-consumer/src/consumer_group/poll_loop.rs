@@ -75,10 +75,7 @@ impl PollLoop {
             if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
                 wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
             }
-            let rest = context.group().rest.take();
-            let this_wait = rest.map_or(wait, |rest| rest.max(wait));
-            tracing::warn!("a new Kafka client is set up in {this_wait:?}");
-            wait_for_next_client(&context, this_wait);
+            wait_for_next_client(&context, wait);
             wait = (wait * 2).min(LONGEST_WAIT_FOR_A_NEW_CLIENT);
             if context.group().is_stopping() {
                 return;
@@ -91,9 +88,20 @@ impl PollLoop {
 fn wait_for_next_client(context: &GroupContext, wait: Duration) {
     let mut group = context.group();
     group.forget_assignments();
+    let rests = std::mem::take(&mut group.rests);
+    let wait = if rests { group.rest().max(wait) } else { wait };
+    tracing::warn!("a new Kafka client is set up in {wait:?}");
     let deadline = Instant::now() + wait;
     while Instant::now() < deadline && !group.is_stopping() {
         group.await_only_signals(deadline.saturating_duration_since(Instant::now()));
+    }
+    if !rests || group.has_room_to_come_back() {
+        return;
+    }
+    tracing::warn!("it waits for calls to end first, as there is no room to work");
+    while !group.has_room_to_come_back() && !group.is_stopping() {
+        group.tell_of_the_rest(true);
+        group.await_only_signals(LONGEST_SLEEP);
     }
 }
 
@@ -180,8 +188,9 @@ impl Member {
         loop {
             self.poll(RECORDS_PER_TURN);
             let mut group = self.context.group();
+            group.start_calls();
             let deadline = group.drain_deadline(Instant::now());
-            if !group.assignments.has_calls_on_the_wire(&partitions) || Instant::now() >= deadline {
+            if !group.assignments.are_draining(&partitions) || Instant::now() >= deadline {
                 group.await_commit();
                 let committable = group.assignments.committable(&group.assignments.partitions());
                 offset_commits::send_and_wait(

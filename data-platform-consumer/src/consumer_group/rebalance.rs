@@ -6,8 +6,9 @@
 //! commit as long as librdkafka waits for the coordinator (`kafka.session_timeout`) and its answer.
 //!
 //! Taken over: a position is looked up for each partition and named in the one call that assigns it. Handed
-//! back: nothing new starts, what waits is dropped, what is on the wire has a bounded time to end, what
-//! finished is committed, and only then the partition goes. If it was lost already, nothing is waited for
+//! back: nothing new starts but what others have overtaken, the rest of what waits is dropped, what is on the wire has a
+//! bounded time to end, what finished is committed, and only then the partition goes, so that nothing is repeated
+//! (`what_others_have_overtaken_is_caught_up_with_before_a_partition_is_handed_back`). If it was lost already, nothing is waited for
 //! and nothing committed: it belongs to somebody else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::group::Group;
 use super::positions::{self, Start, StartPosition};
+use super::watchdog::Reach;
 use super::{GroupConsumer, offset_commits};
 use crate::health::{BrokerReach, Health};
 
@@ -103,6 +105,9 @@ impl ClientContext for GroupContext {
         if let Some(topic) = statistics.topics.get(&group.kafka.topic) {
             let known = topic.partitions.values().filter(|partition| partition.hi_offset >= 0);
             group.ends_seen(known.map(|partition| (partition.partition, partition.hi_offset)));
+            for partition in topic.partitions.values() {
+                group.reach_seen(partition.partition, reach(partition, &statistics));
+            }
             // This comes behind all that was fetched before it, on the thread that takes it in.
             let at_rest = topic.partitions.values().filter(|partition| partition.fetchq_cnt == 0);
             for partition in at_rest {
@@ -212,7 +217,7 @@ impl Group {
         for partition in &numbers {
             self.assignments.revoke(*partition);
             self.health.partition_gone(*partition);
-            self.overseer.forget_end(*partition);
+            self.overseer.forget(*partition);
         }
         if self.assignments.partitions().is_empty() {
             self.health.delivery.nothing_owned();
@@ -231,6 +236,16 @@ impl Group {
         }
         unassign(consumer, &assigned)
     }
+}
+
+fn reach(partition: &Partition, statistics: &Statistics) -> Reach {
+    if partition.leader < 0 {
+        return Reach::NoLeader;
+    }
+    // Another replica than the leader, where the brokers have named one; and none while it changes.
+    let serving = if partition.broker < 0 { partition.leader } else { partition.broker };
+    let is_up = statistics.brokers.values().any(|broker| broker.nodeid == serving && broker.state == "UP");
+    if is_up { Reach::InReach } else { Reach::BrokerAway(serving) }
 }
 
 fn assign(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {

@@ -2,102 +2,167 @@
 //!
 //! Finds a partition that is ours, has something to do, and does not move, though nothing says that it should wait. That
 //! is what a client looks like that has stopped fetching, or a call that never ends: no error tells of it, and a lag
-//! grows for days. Then this member leaves the group, so that another takes over, and joins again later.
+//! grows for days. And one that cannot be read, as it has no leader or its broker is out of our reach; then it is not even
+//! known whether there is something to do.
+//!
+//! What follows is told apart by whether another member could do better, for leaving hands *all* partitions over:
+//!
+//! - calls that do not end hang on this process: it leaves;
+//! - a client that does not fetch from a broker that it reaches is at fault itself: it leaves, and comes back with a new one;
+//! - a broker that we do not reach, and that the cluster takes for alive (it leads the partition), may be in reach of
+//!   others: it leaves, but once in a while only, since a broker that nobody reaches would make all members take turns in
+//!   leaving, and the partitions that can be read suffer;
+//! - a partition without a leader has none for anybody: it stays.
 //!
 //! Pure data: it is looked at once a second, and told what moved meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Whether the client could fetch a partition, as far as it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    #[default]
+    InReach,
+    /// The brokers say that nobody leads it.
+    NoLeader,
+    /// There is no connection to this broker, which is to serve it.
+    BrokerAway(i32),
+}
+
 /// How one partition looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Movement {
     /// Anything at all: a record was read, a call ended, well or not, a dead letter was answered for.
     pub(crate) moved: bool,
-    /// Records unread, or unfinished.
-    pub(crate) has_work: bool,
+    /// Records that were read and are not finished.
+    pub(crate) unfinished: bool,
+    /// There are records to be read, or nothing is known of the partition yet.
+    pub(crate) unread: bool,
+    /// In reach, too, if nothing is to be fetched from it now.
+    pub(crate) reach: Reach,
     /// The platform is away, or an operator must decide.
     pub(crate) waits_on_purpose: bool,
+}
+
+impl Movement {
+    pub(crate) fn has_work(&self) -> bool {
+        self.unfinished || self.unread
+    }
+}
+
+/// Why a partition does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standstill {
+    CallsDoNotEnd,
+    NotFetched,
+    BrokerAway(i32),
+    NoLeader,
+}
+
+/// What was found, and whether to leave the group for it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) standing: Vec<(i32, Standstill)>,
+    pub(crate) leave: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     patience: Duration,
     still_since: BTreeMap<i32, Instant>,
+    out_of_reach_since: BTreeMap<i32, Instant>,
     looked_at: Option<Instant>,
+    left_for_a_broker_at: Option<Instant>,
 }
 
 /// Between two looks so far apart this process itself stood still, which says nothing of its work.
 const LOOKS_TOO_FAR_APART: Duration = Duration::from_secs(10);
+/// How long another member's chance to reach a broker lasts, at least: a member leaves for that not more often.
+const LEAVES_FOR_A_BROKER_AGAIN_AFTER: Duration = Duration::from_hours(1);
 
 impl Watchdog {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, still_since: BTreeMap::new(), looked_at: None }
+        Self {
+            patience,
+            still_since: BTreeMap::new(),
+            out_of_reach_since: BTreeMap::new(),
+            looked_at: None,
+            left_for_a_broker_at: None,
+        }
     }
 
-    /// Which partitions have stood still for too long.
+    /// With a new client everything begins anew.
+    pub(crate) fn forget(&mut self) {
+        self.still_since.clear();
+        self.out_of_reach_since.clear();
+    }
+
+    /// Which partitions have stood still for too long, and why.
     pub(crate) fn look(
         &mut self,
         partitions: impl IntoIterator<Item = (i32, Movement)>,
         now: Instant,
-    ) -> Vec<i32> {
-        let mut before = std::mem::take(&mut self.still_since);
+    ) -> Verdict {
         let last = self.looked_at.replace(now);
         if last.is_some_and(|last| now.saturating_duration_since(last) > LOOKS_TOO_FAR_APART) {
-            before.clear();
+            self.forget();
         }
-        for (partition, Movement { moved, has_work, waits_on_purpose }) in partitions {
-            if has_work && !moved && !waits_on_purpose {
-                self.still_since.insert(partition, before.get(&partition).copied().unwrap_or(now));
+        let still_before = std::mem::take(&mut self.still_since);
+        let away_before = std::mem::take(&mut self.out_of_reach_since);
+        let is_long = |since: Instant| now.saturating_duration_since(since) >= self.patience;
+        let mut standing = Vec::new();
+        for (partition, movement) in partitions {
+            let out_of_reach = match movement.reach {
+                Reach::InReach => None,
+                Reach::NoLeader => Some(Standstill::NoLeader),
+                Reach::BrokerAway(broker) => Some(Standstill::BrokerAway(broker)),
+            };
+            if let Some(cause) = out_of_reach {
+                let since = away_before.get(&partition).copied().unwrap_or(now);
+                self.out_of_reach_since.insert(partition, since);
+                if is_long(since) {
+                    standing.push((partition, cause));
+                }
+            }
+            // What cannot be fetched has its own cause; what was read of it before ends all the same.
+            let has_work = movement.unfinished || (movement.unread && out_of_reach.is_none());
+            if has_work && !movement.moved && !movement.waits_on_purpose {
+                let since = still_before.get(&partition).copied().unwrap_or(now);
+                self.still_since.insert(partition, since);
+                if is_long(since) {
+                    let cause =
+                        if movement.unfinished { Standstill::CallsDoNotEnd } else { Standstill::NotFetched };
+                    standing.push((partition, cause));
+                }
             }
         }
-        let stalled = self
-            .still_since
-            .iter()
-            .filter(|(_, since)| now.saturating_duration_since(**since) >= self.patience);
-        stalled.map(|(partition, _)| *partition).collect()
+        let leave = self.others_could_do_better(&standing, now);
+        Verdict { standing, leave }
+    }
+
+    fn others_could_do_better(&mut self, standing: &[(i32, Standstill)], now: Instant) -> bool {
+        let mut leave = false;
+        for (_, cause) in standing {
+            match cause {
+                Standstill::CallsDoNotEnd | Standstill::NotFetched => leave = true,
+                Standstill::NoLeader => {}
+                Standstill::BrokerAway(_) => {
+                    let left = self.left_for_a_broker_at;
+                    let had_its_chance = left.is_some_and(|at| {
+                        at < now && now.saturating_duration_since(at) < LEAVES_FOR_A_BROKER_AGAIN_AFTER
+                    });
+                    if !had_its_chance {
+                        self.left_for_a_broker_at = Some(now);
+                        leave = true;
+                    }
+                }
+            }
+        }
+        leave
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STILL: Movement = Movement { moved: false, has_work: true, waits_on_purpose: false };
-
-    #[test]
-    fn what_has_work_and_does_not_move_for_long_enough_has_stalled() {
-        let start = Instant::now();
-        let at = |second: u64| start + Duration::from_secs(second);
-        let mut watchdog = Watchdog::new(Duration::from_secs(10));
-        for second in 0..10 {
-            assert_eq!(watchdog.look([(1, STILL), (2, STILL)], at(second)), Vec::<i32>::new());
-        }
-        let moves = Movement { moved: true, ..STILL };
-        assert_eq!(watchdog.look([(1, STILL), (2, moves)], at(10)), [1]);
-        assert_eq!(watchdog.look([(2, STILL)], at(11)), Vec::<i32>::new(), "one that is gone is forgotten");
-        assert_eq!(watchdog.look([(1, STILL), (2, STILL)], at(20)), Vec::<i32>::new());
-        assert_eq!(watchdog.look([(1, STILL), (2, STILL)], at(21)), [2]);
-    }
-
-    #[test]
-    fn a_process_that_was_frozen_has_not_stalled() {
-        let start = Instant::now();
-        let mut watchdog = Watchdog::new(Duration::from_secs(30));
-        assert_eq!(watchdog.look([(1, STILL)], start), Vec::<i32>::new());
-        let much_later = start + Duration::from_hours(1);
-        assert_eq!(watchdog.look([(1, STILL)], much_later), Vec::<i32>::new());
-    }
-
-    #[test]
-    fn what_has_nothing_to_do_or_waits_on_purpose_has_not() {
-        let start = Instant::now();
-        let mut watchdog = Watchdog::new(Duration::from_secs(10));
-        let idle = Movement { has_work: false, ..STILL };
-        let waits = Movement { waits_on_purpose: true, ..STILL };
-        for second in 0..100 {
-            let now = start + Duration::from_secs(second);
-            assert_eq!(watchdog.look([(1, idle), (2, waits)], now), Vec::<i32>::new());
-        }
-    }
-}
+#[path = "watchdog_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 //! is away is an alarm and leaves the member ready, as no other replica would do better. A partition that stopped at the
 //! ceiling of dead letters makes it unready: nothing but an operator gets it going again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
-use crate::consumer_group::Reported;
+use crate::consumer_group::{Reported, Standstill};
 use crate::delivery::breaker::BreakerState;
 use crate::delivery::fault::Fault;
 use crate::sink::FailureKind;
@@ -32,8 +32,10 @@ pub const DEAD_LETTERS_UNWRITABLE: &str = "dead-letters-unwritable";
 /// Too many records of a partition are at fault, so it stopped.
 pub const DEAD_LETTER_CEILING: &str = "dead-letter-ceiling";
 
-/// A partition has work and does not move.
+/// A partition has work and does not move, so this member leaves the group.
 pub const STALLED: &str = "stalled";
+/// A partition cannot be read, as it has no leader or its broker is out of reach.
+pub const PARTITION_UNREADABLE: &str = "partition-unreadable";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -62,6 +64,7 @@ pub(crate) struct DeliveryHealth {
 #[derive(Default)]
 struct Stopped {
     at_ceiling: BTreeSet<i32>,
+    unreadable: BTreeSet<i32>,
     stalled: bool,
 }
 
@@ -194,21 +197,51 @@ impl DeliveryHealth {
 
     /// The partition's alarms are its next owner's.
     pub(super) fn partition_gone(&self, partition: i32) {
-        self.alarms.clear(DEAD_LETTERS_UNWRITABLE, &self.subject(partition));
+        let subject = self.subject(partition);
+        self.alarms.clear(DEAD_LETTERS_UNWRITABLE, &subject);
+        if self.lock().unreadable.remove(&partition) {
+            self.alarms.clear(PARTITION_UNREADABLE, &subject);
+        }
         self.ceiling_lifted(partition);
     }
 
-    /// These partitions have work and do not move: this member leaves the group for a while.
-    pub(crate) fn stalled(&self, partitions: &[i32], patience: Duration) {
-        let topic = &self.topic;
-        let detail = format!(
-            "partitions {partitions:?} of {topic} have work and nothing has moved for {patience:?} (`delivery.stall_timeout`): \
-             this member leaves the group, so that another takes over, and joins again later; see whether the data \
-             platform holds calls for ever"
-        );
-        self.alarms.raise(STALLED, "", detail);
+    /// These partitions do not move, and others could do better: this member leaves the group for a while.
+    pub(crate) fn stalled(&self, standing: &[(i32, Standstill)], patience: Duration) {
+        self.alarms.raise(STALLED, "", stalled_in_words(&self.topic, standing, patience));
         self.lock().stalled = true;
         self.tell_readiness();
+    }
+
+    /// Of these partitions some cannot be read, by nobody as far as is known: all that this member could do is wait.
+    pub(crate) fn unreadable(&self, standing: &[(i32, Standstill)], patience: Duration) {
+        let mut unreadable = BTreeSet::new();
+        for (partition, standstill) in standing {
+            let subject = self.subject(*partition);
+            let why = match standstill {
+                Standstill::NoLeader => {
+                    "it has no leader: see which brokers are down, and whether it has replicas on others"
+                        .to_owned()
+                }
+                Standstill::BrokerAway(broker) => format!(
+                    "broker {broker}, which serves it, cannot be reached from here, and no other member has read it \
+                     meanwhile: see whether it runs, and whether its advertised address is one for this host"
+                ),
+                Standstill::CallsDoNotEnd | Standstill::NotFetched => continue,
+            };
+            let detail = format!(
+                "{subject} was not read for {patience:?} (`delivery.stall_timeout`), and what it holds is not known: {why}; \
+                 the others are read meanwhile, and it is, as soon as it can be"
+            );
+            self.alarms.raise(PARTITION_UNREADABLE, &subject, detail);
+            unreadable.insert(*partition);
+        }
+        let before = std::mem::replace(&mut self.lock().unreadable, unreadable.clone());
+        if before != unreadable {
+            for partition in before.difference(&unreadable) {
+                self.alarms.clear(PARTITION_UNREADABLE, &self.subject(*partition));
+            }
+            self.tell_readiness();
+        }
     }
 
     /// Something moves, or there is nothing to do.
@@ -220,9 +253,12 @@ impl DeliveryHealth {
     }
 
     fn tell_readiness(&self) {
-        let Stopped { at_ceiling, stalled } = &*self.lock();
+        let Stopped { at_ceiling, unreadable, stalled } = &*self.lock();
         if *stalled {
             self.readiness.set_unready_quietly(DELIVERY, "it has stalled");
+        } else if !unreadable.is_empty() {
+            let reason = format!("partitions {unreadable:?} cannot be read");
+            self.readiness.set_unready_quietly(DELIVERY, reason);
         } else if at_ceiling.is_empty() {
             self.readiness.set_ready(DELIVERY);
         } else {
@@ -238,6 +274,40 @@ impl DeliveryHealth {
     fn lock(&self) -> MutexGuard<'_, Stopped> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stalled_in_words(topic: &str, standing: &[(i32, Standstill)], patience: Duration) -> String {
+    let mut causes: BTreeMap<Standstill, Vec<i32>> = BTreeMap::new();
+    for (partition, standstill) in standing {
+        causes.entry(*standstill).or_default().push(*partition);
+    }
+    let found = causes.iter().map(|(standstill, partitions)| {
+        let why = match standstill {
+            Standstill::CallsDoNotEnd => {
+                "calls to the data platform (or writes to the dead letters) do not end: see what holds them, and restart this \
+                 member if they never end; until most of them have, it does not come back"
+                    .to_owned()
+            }
+            Standstill::NotFetched => {
+                "there are records to fetch, or may be, and the client fetches none from a broker that it reaches: it is replaced"
+                    .to_owned()
+            }
+            Standstill::BrokerAway(broker) => format!(
+                "broker {broker}, which serves them, cannot be reached from here, so they are not read: see whether it runs, and \
+                 whether its advertised address is one for this host"
+            ),
+            Standstill::NoLeader => {
+                "they have no leader, so nobody can read them: see which brokers are down".to_owned()
+            }
+        };
+        format!("partitions {partitions:?} of {topic}: {why}")
+    });
+    let found: Vec<String> = found.collect();
+    format!(
+        "nothing has moved for {patience:?} (`delivery.stall_timeout`), so this member leaves the group, and another may take over; \
+         it joins again later. {}",
+        found.join(". ")
+    )
 }
 
 fn is_rejected(fault: &Fault) -> bool {

@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::types::RDKafkaApiKey;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::parking_resumed;
@@ -88,6 +89,17 @@ impl Broker {
     /// Makes this broker the group's coordinator.
     pub(crate) fn coordinate_at(&self, broker: i32) {
         self.cluster.coordinator(MockCoordinator::Group(GROUP.to_owned()), broker).unwrap();
+    }
+
+    /// So that a partition may lose its leader: an answer to a newer fetch names the leader, and the mock cluster crashes where
+    /// there is none. For before a client has connected.
+    pub(crate) fn answers_older_fetches_only(&self) {
+        self.cluster.apiversion(RDKafkaApiKey::Fetch, None, Some(11)).unwrap();
+    }
+
+    /// Makes this broker, or none, the leader of a partition.
+    pub(crate) fn lead(&self, partition: i32, broker: Option<i32>) {
+        self.cluster.partition_leader(TOPIC, partition, broker).unwrap();
     }
 
     pub(crate) fn all_down(&self) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use data_platform_consumer::status::{IntakeStatus, Status};
+
 use crate::broker::Broker;
 use crate::member::Member;
 use crate::platform::{Answer, Platform, first_seen, times_taken};
@@ -114,6 +116,12 @@ fn a_full_window_pauses_intake_and_loses_nothing() {
     let member = Member::join("only", &broker, &platform, &small);
     let calls = platform.await_calls("as many calls as allowed", |calls| calls.len() >= 4);
     assert_eq!(calls.len(), 4, "the limit holds");
+    let full = |status: &Status| status.partitions.iter().any(|it| it.intake == IntakeStatus::WindowFull);
+    let status = member.await_status(full);
+    let partition = &status.partitions[0];
+    // What one turn reads comes in before the pause.
+    assert!(partition.window_used >= 10 && partition.window_limit == 10, "{status:?}");
+    assert!(status.bytes > 0 && status.bytes == partition.bytes, "{status:?}");
     platform.open_gate();
     let taken = platform.await_taken("all of it", |taken| taken.len() >= 60);
     assert_eq!(times_taken(&taken).len(), 60);

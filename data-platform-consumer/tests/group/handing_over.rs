@@ -1,6 +1,5 @@
 //! Partitions change hands without a record being skipped, and what finished is not repeated.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use data_platform_consumer::status::{IntakeStatus, Status};
@@ -10,10 +9,6 @@ use crate::member::Member;
 use crate::platform::{Answer, Platform, Receipt, first_seen, times_taken};
 
 const PARTITIONS: i32 = 4;
-/// The mock cluster takes a second less than a session for a join, however long a session is. A machine that stands
-/// still for that second makes the client think its partitions lost, and then nothing was handed back to look at. And it
-/// refuses commits while others join, which a member that stood still does twice.
-const SCENES: usize = 5;
 
 /// One record to each partition; waits until all were taken.
 fn one_round(broker: &Broker, platform: &Platform, round: i64) -> Vec<Receipt> {
@@ -26,31 +21,30 @@ fn one_round(broker: &Broker, platform: &Platform, round: i64) -> Vec<Receipt> {
     platform.await_taken("a round", all)
 }
 
+/// Between its changes all is committed, so that nothing is repeated however a change goes.
 #[test]
 fn two_members_share_the_partitions_and_one_takes_over_from_the_other() {
     let (broker, platform) = (Broker::with_partitions(PARTITIONS), Platform::taking_everything());
+    let committed = |round| (0..PARTITIONS).for_each(|partition| broker.await_committed(partition, round));
     let first = Member::join("first", &broker, &platform, &[]);
     one_round(&broker, &platform, 1);
+    committed(1);
     let second = Member::join("second", &broker, &platform, &[]);
-    let mut round = 1;
-    let mut last: Vec<Receipt> = Vec::new();
-    while last.iter().map(|receipt| receipt.member).collect::<HashSet<_>>().len() < 2 {
-        round += 1;
-        let before = platform.taken().len();
-        last = one_round(&broker, &platform, round)[before..].to_vec();
-    }
-    let healths = [first.health.clone(), second.health.clone()];
+    let owns_half = |status: &Status| status.partitions.len() == PARTITIONS as usize / 2;
+    first.await_status(owns_half);
+    second.await_status(owns_half);
+    one_round(&broker, &platform, 2);
+    committed(2);
     first.stop();
-    let rounds_with_both = round;
-    let taken = one_round(&broker, &platform, round + 1);
-    let after: Vec<_> = taken.iter().filter(|receipt| receipt.order_id / 100 > rounds_with_both).collect();
-    assert!(after.iter().all(|receipt| receipt.member == "second"), "{after:?}");
+    let taken = one_round(&broker, &platform, 3);
     second.stop();
-    let repeated: Vec<_> =
-        times_taken(&platform.taken()).into_iter().filter(|(_, times)| *times > 1).collect();
-    let unclean: u64 = healths.iter().map(|health| health.assignments_lost() + health.commits_failed()).sum();
-    assert!(repeated.is_empty() || unclean > 0, "a clean handing over repeats nothing: {repeated:?}");
-    (0..PARTITIONS).for_each(|partition| assert_eq!(broker.committed(partition), Some(round + 1)));
+    committed(3);
+    let by = |member: &str, round: i64| {
+        let of_round = taken.iter().filter(|it| it.order_id / 100 == round && it.member == member);
+        of_round.count()
+    };
+    assert_eq!([by("first", 1), by("first", 2), by("first", 3)], [4, 2, 0], "{taken:?}");
+    assert_eq!([by("second", 1), by("second", 2), by("second", 3)], [0, 2, 4], "{taken:?}");
 }
 
 struct HandedOver {
@@ -64,8 +58,7 @@ struct HandedOver {
 }
 
 /// The first member gets stuck with offset 3 of each of two partitions; then a second one joins and gets one of them.
-/// Nothing if the first lost its partitions instead, or its commit was refused.
-fn hand_over() -> Option<HandedOver> {
+fn hand_over() -> HandedOver {
     let stuck = |call: &Receipt| {
         if call.member == "first" && call.offset == 3 { Answer::TakeAtTheGate } else { Answer::Take }
     };
@@ -87,27 +80,26 @@ fn hand_over() -> Option<HandedOver> {
     let moved = taken.iter().find(is_last).unwrap().partition;
     let of_moved = taken.iter().filter(|it| it.member == "second" && it.partition == moved);
     let taken_by_second: Vec<i64> = of_moved.map(|receipt| receipt.offset).collect();
-    let (lost, refused) = (first.health.assignments_lost(), first.health.commits_failed());
-    if lost + refused == 0 {
-        return Some(HandedOver { broker, platform, first, second, moved, taken_by_second });
-    }
-    assert!(taken_by_second.ends_with(&[3, 4, 5]), "nothing is skipped: {taken_by_second:?}");
-    platform.open_gate();
-    first.stop();
-    second.stop();
-    None
+    HandedOver { broker, platform, first, second, moved, taken_by_second }
 }
 
 #[test]
 fn handing_back_commits_what_finished_and_late_results_are_dropped() {
-    let handed_over = (0..SCENES).find_map(|_| hand_over()).expect("a machine that does not stand still");
-    let HandedOver { broker, platform, first, second, moved, taken_by_second } = handed_over;
-    assert_eq!(taken_by_second, [3, 4, 5], "it starts behind the unbroken run that had finished");
+    let HandedOver { broker, platform, first, second, moved, taken_by_second } = hand_over();
+    assert!(taken_by_second.ends_with(&[3, 4, 5]), "nothing is skipped: {taken_by_second:?}");
+    // The mock cluster takes a second less than a session for a join. On a machine that stands still for that second the client
+    // takes its partitions for lost, says so, and hands nothing back. That a clean change repeats nothing is asked for on a real
+    // Kafka (`consumers_that_become_six_and_two_and_are_replaced_repeat_nothing_and_keep_every_key_in_order`).
+    assert!(
+        taken_by_second.len() == 3 || first.health.assignments_lost() + first.health.commits_failed() > 0,
+        "it starts behind the unbroken run that had finished, and not at {taken_by_second:?}"
+    );
     broker.await_committed(moved, 6);
 
     // Only now the first member's call ends. Its partition has gone on without it.
     platform.open_gate();
-    platform.await_taken("the late call", |taken| taken.len() == 15);
+    let is_late = |it: &Receipt| (it.member, it.partition, it.offset) == ("first", moved, 3);
+    platform.await_taken("the late call", |taken| taken.iter().any(is_late));
     first.stop();
     broker.await_committed(1 - moved, 6);
     assert_eq!(broker.committed(moved), Some(6), "the late result moved nothing");
@@ -141,7 +133,8 @@ fn a_paused_partition_that_comes_back_is_read_on() {
     }
     let first = Member::join("first", &broker, &platform, &SMALL);
     let all_paused = |status: &Status| {
-        status.partitions.len() == 2 && status.partitions.iter().all(|it| it.intake == IntakeStatus::Paused)
+        status.partitions.len() == 2
+            && status.partitions.iter().all(|it| it.intake == IntakeStatus::WindowFull)
     };
     first.await_status(all_paused);
     let second = Member::join("second", &broker, &platform, &SMALL);

@@ -46,6 +46,12 @@ impl Broker {
         self.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
     }
 
+    /// The next write is refused, as for want of a right.
+    pub(crate) fn refuse_a_write(&self) {
+        let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+        self.cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    }
+
     /// The next joins are refused, as for want of a right.
     pub(crate) fn refuse_the_group(&self) {
         let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED; 10];

@@ -77,6 +77,13 @@ fn partitions_that_stopped_at_the_ceiling_are_told_and_go_on_when_an_operator_sa
         dead_letters(&broker.address, "resume --partition 0 --partition 7 --yes").ended.unwrap_err();
     assert_eq!(refused.to_string(), "order-completed has no partition 7: it has 0 to 1; nothing was done");
     assert_eq!(broker.ends(DEAD_LETTERS), [2, 0]);
+    broker.refuse_a_write();
+    let answer = dead_letters(&broker.address, "resume --yes --kafka-timeout 5s");
+    assert!(answer.said.starts_with("0 of 1 partitions go on"), "{answer:?}");
+    let refused = answer.ended.unwrap_err().to_string();
+    assert!(refused.contains("1 of 1 partitions") && refused.contains("stay stopped"), "{refused}");
+    assert!(!refused.contains("resol") && refused.contains("have Write granted"), "{refused}");
+    assert_eq!(broker.ends(DEAD_LETTERS), [2, 0]);
     let said = dead_letters(&broker.address, "resume --yes").said();
     assert!(said.starts_with("1 of 1 partitions go on"), "{said}");
     consume_until(&impatient, &platform, || broker.ends(DEAD_LETTERS) == [4, 0]);

@@ -2,11 +2,26 @@
 
 use std::time::Instant;
 
-use super::{Assignment, Intake};
+use super::{Assignment, Intake, Window};
 use crate::consumer_group::offset_tracker::NextOffset;
 use crate::consumer_group::positions::StartPosition;
-use crate::consumer_group::watchdog::Movement;
+use crate::consumer_group::watchdog::{Movement, Reach};
 use crate::status::{IntakeStatus, PartitionStatus};
+
+/// What the client has seen of a partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The offset behind its last record, once it is known.
+    pub(crate) end: Option<i64>,
+    pub(crate) reach: Reach,
+}
+
+/// What is away as a whole, and so explains that nothing moves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::consumer_group) struct Away {
+    pub(in crate::consumer_group) platform: bool,
+    pub(in crate::consumer_group) kafka: bool,
+}
 
 impl<R> Assignment<R> {
     /// All that the client has fetched before this offset was handed over. A negative one is none: it has not begun. Nor is it
@@ -17,13 +32,14 @@ impl<R> Assignment<R> {
         }
     }
 
-    /// How it stands, given what the broker has, and whether it has moved since the last look.
+    /// How it stands, given what the client has seen of it, and whether it has moved since the last look.
     pub(in crate::consumer_group) fn look(
         &mut self,
         partition: i32,
-        end: Option<i64>,
+        Seen { end, reach }: Seen,
         waiting_for_retry: usize,
-        waits: bool,
+        window: Window,
+        away: Away,
         now: Instant,
     ) -> (PartitionStatus, Movement) {
         let oldest = self.tracker.oldest_unfinished();
@@ -45,6 +61,7 @@ impl<R> Assignment<R> {
             Intake::Closed => IntakeStatus::Closed,
             Intake::Stopped => IntakeStatus::Stopped,
             Intake::Open if self.ceiling.reached_at().is_some() => IntakeStatus::AtCeiling,
+            Intake::Open if self.paused && self.full_at.is_some() => IntakeStatus::WindowFull,
             Intake::Open if self.paused => IntakeStatus::Paused,
             Intake::Open => IntakeStatus::Open,
         };
@@ -55,6 +72,9 @@ impl<R> Assignment<R> {
             end,
             lag,
             unfinished: self.tracker.unfinished(),
+            window_used: self.tracker.span(),
+            window_limit: self.limit(window.records),
+            bytes: self.bytes,
             on_the_wire: self.on_the_wire,
             waiting_for_retry,
             at_fault: self.at_fault.len(),
@@ -62,14 +82,19 @@ impl<R> Assignment<R> {
             standing_for_seconds: standing,
             intake,
         };
-        let unread = self.intake == Intake::Open
-            && end
-                .zip(self.next_read.or(started_at).max(self.fetched_to))
-                .is_some_and(|(end, next)| end > next);
+        // Where fetching has never begun no end is known, and everything may be unread.
+        let is_fetched = intake == IntakeStatus::Open && !away.kafka;
+        let next = self.next_read.or(started_at).max(self.fetched_to);
+        let is_behind = end.map_or(is_fetched, |end| end > next.unwrap_or(0));
         let movement = Movement {
             moved: std::mem::take(&mut self.movements) > 0,
-            has_work: unread || status.unfinished > 0,
-            waits_on_purpose: waits || intake == IntakeStatus::AtCeiling || intake == IntakeStatus::Closed,
+            unfinished: status.unfinished > 0,
+            unread: self.intake == Intake::Open && is_behind,
+            reach: if is_fetched { reach } else { Reach::InReach },
+            waits_on_purpose: away.platform
+                || away.kafka
+                || intake == IntakeStatus::AtCeiling
+                || intake == IntakeStatus::Closed,
         };
         (status, movement)
     }

@@ -37,6 +37,8 @@ impl<R: Clone> Assignments<R> {
             Err(not_delivered) => not_delivered,
         };
         if assignment.intake == Intake::Closed {
+            // Nothing from here on could be committed.
+            assignment.queues.keep_below(offset);
             return Reported::LeftToTheNextOwner;
         }
         self.failed(WaitingRetry { epoch, partition, offset }, not_delivered, now)

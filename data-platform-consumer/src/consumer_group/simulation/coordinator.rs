@@ -167,7 +167,7 @@ impl World {
             let of_this = &mut self.members[member];
             of_this.assignments.close(*partition);
             of_this.readings.remove(partition);
-            self.ledger.closed(of_this.tenures[partition]);
+            self.ledger.closed(of_this.tenures[partition], of_this.assignments.breaker_state());
         }
         self.members[member].draining = Some(Drain { number, partitions, then_leaves });
         let drain_timeout = self.chance.millis(10..4_000);
@@ -238,7 +238,7 @@ impl World {
         for (partition, tenure) in over.collect::<Vec<_>>() {
             of_this.assignments.revoke(partition);
             of_this.readings.remove(&partition);
-            self.ledger.closed(tenure);
+            self.ledger.closed(tenure, of_this.assignments.breaker_state());
         }
         self.turn(member);
         self.settle();

@@ -45,6 +45,9 @@ pub(super) struct Tenure {
     pub(super) is_over: bool,
     /// Its member hands it back.
     pub(super) is_closed: bool,
+    /// Whether a call has failed, or the platform was away when it was closed.
+    has_failed: bool,
+    highest_begun: Option<i64>,
     read: BTreeSet<i64>,
     finished: BTreeSet<i64>,
     waits_for_retry: BTreeSet<i64>,
@@ -116,6 +119,8 @@ impl Ledger {
             start,
             is_over: false,
             is_closed: false,
+            has_failed: false,
+            highest_begun: None,
             read: BTreeSet::new(),
             finished: BTreeSet::new(),
             waits_for_retry: BTreeSet::new(),
@@ -131,9 +136,10 @@ impl Ledger {
         read.insert(offset);
     }
 
-    pub(super) fn closed(&mut self, tenure: TenureId) {
+    pub(super) fn closed(&mut self, tenure: TenureId, state: BreakerState) {
         let tenure = &mut self.tenures[tenure];
         tenure.is_closed = true;
+        tenure.has_failed |= state == BreakerState::Open;
         tenure.waits_for_retry.clear();
     }
 
@@ -147,9 +153,11 @@ impl Ledger {
     ) -> CallId {
         let position = Position { partition: call.partition, offset: call.offset };
         assert_eq!(call.record, position, "a call goes out with another record");
-        let (record, Tenure { member, is_closed, .. }) = (topic.record(position), &self.tenures[tenure]);
-        let member = *member;
-        assert!(!is_closed, "a call starts for a partition that is handed back");
+        let (record, of_this) = (topic.record(position), &mut self.tenures[tenure]);
+        let member = of_this.member;
+        let overtaken = of_this.highest_begun.is_some_and(|highest| call.offset < highest);
+        assert!(!of_this.is_closed || overtaken, "something new starts of a partition that is handed back");
+        of_this.highest_begun = of_this.highest_begun.max(Some(call.offset));
         assert!(self.tenures[tenure].read.contains(&call.offset), "a call for what was not read");
         assert!(!self.tenures[tenure].is_finished(call.offset), "a call for a finished record");
         for other in self.wire.values() {
@@ -227,6 +235,7 @@ impl Ledger {
             assert_eq!(committable, assignments.committable(&partitions), "a late report moves a position");
             return;
         }
+        self.tenures[tenure].has_failed |= outcome.is_err();
         match (&reported, &outcome) {
             (Reported::Delivered, Ok(())) => self.finish(tenure, position),
             (Reported::Failed { again_at, .. }, Err(fault)) => {
@@ -288,6 +297,18 @@ impl Ledger {
 
     pub(super) fn has_calls_on_the_wire(&self, tenure: TenureId) -> bool {
         self.wire.values().any(|on_the_wire| on_the_wire.tenure == tenure)
+    }
+
+    /// A partition was drained to its end.
+    pub(super) fn drained(&self, tenure: TenureId) {
+        let tenure = &self.tenures[tenure];
+        assert!(
+            tenure.has_failed || tenure.end_of_run() >= tenure.highest_begun.map(|begun| begun + 1),
+            "what was begun of partition {} is repeated, though nothing has failed: {:?} of {:?}",
+            tenure.partition,
+            tenure.end_of_run(),
+            tenure.highest_begun
+        );
     }
 
     pub(super) fn nothing_is_on_the_wire(&self) -> bool {

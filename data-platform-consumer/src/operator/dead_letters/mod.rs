@@ -208,9 +208,23 @@ pub enum DeadLettersError {
     },
     /// Some resolutions were written, some were not.
     #[error(
-        "{failed} of {all} could not be resolved and are taken to be open, the first because {cause}; run it again"
+        "{failed} of {all} could not be resolved and are taken to be open, the first because the resolution was not acknowledged \
+         by Kafka: {cause}; run it again"
     )]
     NotResolved {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+        /// What became of the first.
+        cause: NotAcknowledged,
+    },
+    /// Some partitions that stopped at the ceiling were let go on, some were not.
+    #[error(
+        "{failed} of {all} partitions could not be let go on and stay stopped, as far as is known, the first because the word for \
+         it was not acknowledged by Kafka: {cause}; run it again"
+    )]
+    NotResumed {
         /// How many failed.
         failed: usize,
         /// Of how many.

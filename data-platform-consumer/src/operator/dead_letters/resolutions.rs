@@ -21,9 +21,9 @@ use crate::consumer_group::RefusedByClient;
 use crate::kafka_clients::{self, Ears, told_with_cure};
 use crate::settings::KafkaSettings;
 
-/// It is not known to be written.
+/// It is not known to be written: why.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the resolution was not acknowledged by Kafka: {0}")]
+#[error("{0}")]
 pub struct NotAcknowledged(String);
 
 /// Writes what became of dead letters behind them.

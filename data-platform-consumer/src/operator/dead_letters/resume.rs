@@ -61,7 +61,7 @@ pub(super) fn run(
     failures
         .into_iter()
         .next()
-        .map_or(Ok(()), |cause| Err(DeadLettersError::NotResolved { failed, all, cause }))
+        .map_or(Ok(()), |cause| Err(DeadLettersError::NotResumed { failed, all, cause }))
 }
 
 /// What there is.

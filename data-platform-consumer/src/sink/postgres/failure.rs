@@ -4,9 +4,9 @@
 //!
 //! | SQLSTATE | means |
 //! |---|---|
-//! | 22 data, 23 constraints, 54 limits, P0 a trigger's refusal | rejected: this event, found among its neighbours |
+//! | 22 data, 23 constraints (but for 23502), 54 limits, P0 a trigger's refusal | rejected: this event, found among its neighbours |
 //! | 08 connection, 53 resources, 57 stopping or cancelled, 40 conflict, 55 lock, 25006 standby, 58 and XX the server's own | unavailable |
-//! | 23502 a column that somebody has added, no partition for the row; 42P01 no table, 42 and 0A a table of another shape, 3F, 28, 3D, 42501 | misconfigured, with what to do |
+//! | 23502 a column that somebody has added, 23514 without a constraint's name (no partition for the row); 42P01 no table, 42 and 0A a table of another shape, 3F, 28, 3D, 42501 | misconfigured, with what to do |
 //! | any other | misconfigured: it loses nothing, and a person looks |
 
 use std::error::Error as _;
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_class_means_what_the_table_says() {
-        for code in ["22P02", "22021", "22P05", "23514", "54001", "P0001"] {
+        for code in ["22P02", "22021", "22P05", "23503", "23505", "23514", "54001", "P0001"] {
             assert_eq!(of_code(&SqlState::from_code(code)), Meaning::Rejected, "{code}");
         }
         for code in [
@@ -116,6 +116,7 @@ mod tests {
             assert_eq!(of_code(&SqlState::from_code(code)), Meaning::Unavailable, "{code}");
         }
         for (code, cure) in [
+            ("23502", "a default"),
             ("42P01", "sink prepare"),
             ("42703", "sink prepare"),
             ("42P10", "sink prepare"),

@@ -6,6 +6,7 @@
 
 use super::member::{Began, Found};
 use crate::Failure;
+use data_platform_consumer::consumer_group;
 use data_platform_consumer::settings::Settings;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -71,11 +72,9 @@ fn config(settings: &Settings, fetch: Fetch) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false");
     if fetch == Fetch::AsTheConsumer {
-        let prefetched = settings.delivery.in_flight_limit.saturating_mul(20).min(10_000);
-        config
-            .set("queued.min.messages", prefetched.to_string())
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "10");
+        for (key, value) in consumer_group::fetch_properties(&settings.delivery) {
+            config.set(key, value);
+        }
         for (key, value) in settings.kafka.properties.iter() {
             config.set(key, value);
         }

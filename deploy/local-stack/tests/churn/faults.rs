@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
+
 /// What befalls a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -14,40 +16,48 @@ pub(crate) enum Fault {
     Frozen,
 }
 
-/// How often.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FaultCounts {
-    pub(crate) stopped: usize,
-    pub(crate) killed: usize,
-    pub(crate) frozen: usize,
+/// What befell whom, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Befallen {
+    pub(crate) fault: Fault,
+    pub(crate) member: String,
+    pub(crate) from: DateTime<Utc>,
+    /// When it had ended, or was thawed.
+    pub(crate) until: DateTime<Utc>,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Faults {
     began: Instant,
-    counts: Arc<Mutex<FaultCounts>>,
+    all: Arc<Mutex<Vec<Befallen>>>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { began: Instant::now(), counts: Arc::default() }
+        Self { began: Instant::now(), all: Arc::default() }
     }
 }
 
 impl Faults {
+    /// It begins now; [`Self::is_over`] says when it ends.
     pub(crate) fn befalls(&self, fault: Fault, member: &str, more: &str) {
         println!("  {:7.2} s  {member} is {}{more}", self.began.elapsed().as_secs_f64(), name(fault));
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match fault {
-            Fault::Stopped => counts.stopped += 1,
-            Fault::Killed => counts.killed += 1,
-            Fault::Frozen => counts.frozen += 1,
+        let (from, until) = (Utc::now(), DateTime::<Utc>::MAX_UTC);
+        let befallen = Befallen { fault, member: member.to_owned(), from, until };
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(befallen);
+    }
+
+    /// What befell this member last has ended.
+    pub(crate) fn is_over(&self, member: &str) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = all.iter_mut().rev().find(|befallen| befallen.member == member) {
+            last.until = Utc::now();
         }
     }
 
-    pub(crate) fn counts(&self) -> FaultCounts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn all(&self) -> Vec<Befallen> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

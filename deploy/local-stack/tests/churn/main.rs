@@ -18,6 +18,7 @@
 )]
 
 mod chance;
+mod events;
 mod faults;
 mod judgement;
 mod load;
@@ -118,7 +119,7 @@ async fn churn() {
     }
     kafka.stop().unwrap_or_else(|error| panic!("{error}"));
 
-    let judgement = Judgement::new(&events, &receipts.all(), faults.counts());
+    let judgement = Judgement::new(&events, &receipts.all(), &faults.all());
     println!("{judgement}");
     assert!(arrived, "not everything arrived within {DEADLINE:?}");
     judgement.assert_all_is_well();

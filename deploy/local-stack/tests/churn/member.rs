@@ -79,6 +79,7 @@ impl Member {
                     process.process().freeze();
                     sleep(frozen).await;
                     process.process().thaw();
+                    self.faults.is_over(&self.spec.name);
                     continue;
                 }
                 Fault::Stopped => {
@@ -91,6 +92,7 @@ impl Member {
                     process.exited().await;
                 }
             }
+            self.faults.is_over(&self.spec.name);
             sleep(away).await;
             process = self.start();
         }

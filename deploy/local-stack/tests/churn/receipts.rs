@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use local_stack::service_log::{Level, LogLine};
 use tokio::sync::watch;
 
-use crate::load::Event;
+use crate::events::Event;
 
 /// A line that hands an event on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@
 mod broker_down;
 mod command;
 mod consumers;
+mod killed_consumer;
 mod killed_order_service;
 mod lanes;
 mod positions;
@@ -13,6 +14,7 @@ mod real_kafka;
 mod refusals;
 mod repeats;
 mod sale;
+mod scaling;
 mod stopped_consumer;
 mod topics_command;
 mod wire_form;
@@ -63,7 +65,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 31] = [
+pub(crate) const CASES: [Case; 33] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -84,6 +86,14 @@ pub(crate) const CASES: [Case; 31] = [
     Case::on_scene("orders_go_on_while_the_broker_is_down_and_arrive_when_it_is_back", |scene| {
         Box::pin(broker_down::orders_go_on(scene))
     }),
+    Case::on_scene(
+        "consumers_that_become_six_and_two_and_are_replaced_repeat_nothing_and_keep_every_key_in_order",
+        |scene| Box::pin(scaling::up_and_down_and_replaced(scene)),
+    ),
+    Case::on_scene(
+        "a_consumer_that_is_killed_with_a_hundred_slow_calls_out_of_order_skips_nothing",
+        |scene| Box::pin(killed_consumer::skips_nothing(scene)),
+    ),
     Case::on_scene("two_consumers_share_the_partitions", |scene| Box::pin(consumers::share(scene))),
     Case::on_scene("the_other_consumer_finishes_the_share_of_a_killed_one", |scene| {
         Box::pin(consumers::one_is_killed(scene))

@@ -44,6 +44,21 @@ impl Heard {
         self.until(text, |lines| lines.iter().any(|line| line.message.contains(text))).await;
     }
 
+    /// Returns once there are more lines than that.
+    pub(crate) async fn more_than(&self, lines: usize) {
+        self.count.subscribe().wait_for(|count| *count > lines).await.expect("the sender is ours");
+    }
+
+    /// The lines behind so many.
+    pub(crate) fn after(&self, lines: usize) -> Vec<LogLine> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)[lines..].to_vec()
+    }
+
+    /// What the last line says of which something is found.
+    pub(crate) fn last<T>(&self, found: impl Fn(&LogLine) -> Option<T>) -> Option<T> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().find_map(found)
+    }
+
     /// The messages so far.
     pub(crate) fn messages(&self) -> Vec<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

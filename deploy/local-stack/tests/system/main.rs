@@ -16,9 +16,12 @@
 
 mod cases;
 mod docker;
+#[path = "../churn/events.rs"]
+mod events;
 mod heard;
 mod lane;
 mod operator;
+mod platform;
 mod requests;
 mod scene;
 mod servers;

@@ -32,6 +32,14 @@ pub(crate) trait Kafka: Send + Sync {
     fn bootstrap_servers(&self) -> String;
     /// Creates a topic, with a replica on each broker; returns once each partition has a leader.
     fn create_topic(&self, name: &str, partitions: i32);
+    /// A session so long that a machine which stands still for a while costs no member its partitions.
+    fn long_session(&self) -> &'static str {
+        "30s"
+    }
+    /// Whether a member that hands partitions back may commit them while others join, as Kafka wants it.
+    fn takes_commits_of_a_rebalance(&self) -> bool {
+        true
+    }
     /// No broker can be reached.
     fn all_down(&self);
     /// All can be reached again, where they were.

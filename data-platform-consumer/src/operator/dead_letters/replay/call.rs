@@ -120,7 +120,7 @@ impl Calls {
         match written {
             Ok(()) => Ending::Replayed,
             Err(error) => Ending::Failed(format!(
-                "it was delivered, but {error}; the next replay delivers it again, with the same event id"
+                "it was delivered, but the resolution was not acknowledged by Kafka: {error}; the next replay delivers it again, with the same event id"
             )),
         }
     }

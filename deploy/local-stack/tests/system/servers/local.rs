@@ -51,6 +51,15 @@ impl Kafka for BrokerProcess {
         BrokerProcess::create_topic(self, name, partitions, i32::from(BROKERS)).expect("a topic");
     }
 
+    /// For each join the mock cluster takes a second less than a session.
+    fn long_session(&self) -> &'static str {
+        "6s"
+    }
+
+    fn takes_commits_of_a_rebalance(&self) -> bool {
+        false
+    }
+
     fn all_down(&self) {
         BrokerProcess::all_down(self).expect("the broker obeys");
     }
