@@ -7,6 +7,7 @@
 
 mod audit;
 mod audit_commands;
+mod backlog_size;
 mod batches;
 mod broker_faults;
 mod catalogue;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         audit_commands::cases(),
         republication::cases(),
         delay_alarm::cases(),
+        backlog_size::cases(),
         metrics::cases(),
         http::cases(),
         idempotency::cases(),
