@@ -1,7 +1,9 @@
 //! How much waits: an estimate that costs little however much it is, and the alarm on it.
 
 use crate::cases;
+use crate::metrics::{page, value};
 use crate::rig::{Rig, Shop};
+use crate::running::Running;
 use order_service::outbox::backlog::{Backlog, BacklogAlarms};
 use order_service::outbox::delay_alarm::DelayAlarm;
 use order_service::outbox::size_alarm::{BACKLOG_LARGE, SizeAlarm};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 cases!(
     a_backlog_that_takes_too_much_of_the_disk_is_an_alarm_until_it_is_published_though_the_table_stays_large,
+    the_service_shows_it_where_it_shows_all_of_its_alarms,
     what_waits_is_counted_exactly_where_it_is_little,
     a_large_backlog_is_estimated_from_few_of_its_rows_however_old_its_oldest_is,
 );
@@ -55,6 +58,23 @@ async fn a_backlog_that_takes_too_much_of_the_disk_is_an_alarm_until_it_is_publi
     }
     let table = shop.number("SELECT pg_total_relation_size('outbox')").await;
     assert!(u64::try_from(table).unwrap() > ABOVE, "an alarm on the table would never end: {table}");
+}
+
+async fn the_service_shows_it_where_it_shows_all_of_its_alarms(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    add(&shop, 10).await;
+    let low =
+        [("RELAY__MAX_IN_FLIGHT_BYTES", "1"), ("RELAY__ALARM_ABOVE_BYTES", "2"), ("RELAY__ENABLED", "true")];
+    let service = Running::start_with(&shop, &low).await;
+    let active = format!(r#"alarm_active{{alarm="{BACKLOG_LARGE}",subject=""}} 1"#);
+    while !page(&service).await.contains(&active) {
+        tokio::task::yield_now().await;
+    }
+    let url = format!("http://{}/health/ready", service.management);
+    let health = service.client.get(url).send().await.unwrap().text().await.unwrap();
+    assert!(health.contains(BACKLOG_LARGE) && health.contains("relay.alarm_above_bytes"), "{health}");
+    assert!(value(&page(&service).await, "order_service_outbox_pending_disk_bytes") > 2.0);
+    service.stop().await;
 }
 
 async fn estimate(shop: &Shop) -> OutboxSize {

@@ -36,7 +36,7 @@ const QUARANTINED: &str = "SELECT count(*) FROM outbox_quarantine";
 const TOO_LARGE: usize = 2_000_000;
 
 /// Rows 0 and 1 of the key `bad` are in quarantine, row 2 of `good` is published.
-async fn with_a_bad_key(shop: &Shop, broker: &engines::kafka::MockBroker) -> RunningRelay {
+pub(crate) async fn with_a_bad_key(shop: &Shop, broker: &engines::kafka::MockBroker) -> RunningRelay {
     let rows = vec![sized("bad", 0, TOO_LARGE), message("bad", 1), message("good", 2)];
     commit(shop, rows, WakeUp::default()).await;
     let relay = RunningRelay::start(shop, &relay_settings(shop, broker, &[]), WakeUp::default());
@@ -45,11 +45,11 @@ async fn with_a_bad_key(shop: &Shop, broker: &engines::kafka::MockBroker) -> Run
     relay
 }
 
-async fn cure(shop: &Shop) {
+pub(crate) async fn cure(shop: &Shop) {
     shop.execute("UPDATE outbox_quarantine SET payload = '0' WHERE octet_length(payload) > 1000").await;
 }
 
-async fn release(shop: &Shop, selection: Selection) -> usize {
+pub(crate) async fn release(shop: &Shop, selection: Selection) -> usize {
     quarantine::release(&mut shop.database.session().await.unwrap(), &selection).await.unwrap()
 }
 

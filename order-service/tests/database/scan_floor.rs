@@ -1,12 +1,15 @@
 //! The scan floor moves up behind what was published, and no row is ever left below it.
 
 use crate::cases;
+use crate::quarantine::{cure, release, with_a_bad_key};
 use crate::relaying::{
-    RunningRelay, TOPIC, broker, commit, commit_many, distinct, message, records_until, relay_settings,
-    until_outbox_has,
+    RunningRelay, TOPIC, assert_in_order, broker, commit, commit_many, distinct, message, number,
+    records_until, relay_settings, until_alarm, until_outbox_has,
 };
 use crate::rig::{Rig, Shop};
+use order_service::outbox::relay::OUTBOX_QUARANTINED;
 use order_service::outbox::wake_up::WakeUp;
+use order_service::storage::quarantine::{Selection, discard};
 use std::sync::Arc;
 use tokio_postgres::Client;
 
@@ -19,6 +22,8 @@ cases!(
     a_held_snapshot_and_writers_of_other_databases_do_not_hold_the_floor,
     rows_that_come_back_from_below_the_floor_are_published,
     a_row_that_fails_below_the_floor_is_read_again,
+    what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning,
+    what_is_discarded_is_not_looked_for,
 );
 
 const INSERT: &str = "INSERT INTO outbox (topic, key, event_id, payload, headers) \
@@ -152,4 +157,68 @@ async fn a_row_that_fails_below_the_floor_is_read_again(rig: Arc<Rig>) {
     records_until(&broker, |records| distinct(records) == 40);
     until_outbox_has(&shop, 0).await;
     relay.stop().await;
+}
+
+const DEAD_ROWS: i64 = 20_000;
+const ENTRIES_READ: &str = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'outbox_pkey'";
+
+/// A shop whose outbox begins with rows that were published and deleted, and that vacuum may not remove.
+async fn behind_dead_rows(rig: &Rig) -> (Shop, Client) {
+    let shop = rig.shop().await;
+    let rows = INSERT.replace("VALUES ('order-completed', 'late', gen_random_uuid(), '7777', '{}')", "");
+    shop.execute(&format!(
+        "{rows} SELECT 'order-completed', n, gen_random_uuid(), n, '{{}}' FROM generate_series(1, {DEAD_ROWS}) AS n"
+    ))
+    .await;
+    let snapshot = begin(&shop, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM orders").await;
+    shop.execute("DELETE FROM outbox").await;
+    shop.execute(&format!("UPDATE relay_lease SET published_up_to = {DEAD_ROWS}")).await;
+    (shop, snapshot)
+}
+
+/// Two rows of the key `bad` are in quarantine, and everything is published: the floor is behind it, and that is noted.
+async fn with_a_bad_key_below_the_floor(shop: &Shop, broker: &engines::kafka::MockBroker) -> RunningRelay {
+    let relay = with_a_bad_key(shop, broker).await;
+    until_alarm(&relay, OUTBOX_QUARANTINED, true).await;
+    relay.until_floor(DEAD_ROWS + 3).await;
+    shop.until(&format!("SELECT (published_up_to = {DEAD_ROWS} + 3)::int::bigint FROM relay_lease")).await;
+    relay
+}
+
+/// None of its reads, since its beginning, has gone through the dead rows.
+async fn assert_few_were_read(shop: &Shop, relay: RunningRelay, snapshot: Client) {
+    relay.stop().await;
+    drop(snapshot);
+    // A session that has gone has handed in its counts.
+    shop.database.close_idle_sessions();
+    shop.until_alone().await;
+    let read = shop.number(ENTRIES_READ).await;
+    assert!(read < DEAD_ROWS / 2, "{read} entries of the index were read");
+}
+
+async fn what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning(rig: Arc<Rig>) {
+    let broker = broker();
+    let (shop, snapshot) = behind_dead_rows(&rig).await;
+    let relay = with_a_bad_key_below_the_floor(&shop, &broker).await;
+    cure(&shop).await;
+    assert_eq!(release(&shop, Selection::Key("bad".to_owned())).await, 2);
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 4));
+    until_outbox_has(&shop, 0).await;
+    relay.until_floor(DEAD_ROWS + 4).await;
+    assert_few_were_read(&shop, relay, snapshot).await;
+}
+
+async fn what_is_discarded_is_not_looked_for(rig: Arc<Rig>) {
+    let broker = broker();
+    let (shop, snapshot) = behind_dead_rows(&rig).await;
+    let relay = with_a_bad_key_below_the_floor(&shop, &broker).await;
+    let session = shop.database.session().await.unwrap();
+    assert_eq!(discard(&session, &Selection::Key("bad".to_owned())).await.unwrap().len(), 2);
+    drop(session);
+    until_alarm(&relay, OUTBOX_QUARANTINED, false).await;
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    records_until(&broker, |records| records.iter().any(|record| number(record) == 3));
+    relay.until_floor(DEAD_ROWS + 4).await;
+    assert_few_were_read(&shop, relay, snapshot).await;
 }
