@@ -7,6 +7,7 @@
 pub(crate) mod at_commit;
 pub(crate) mod before_commit;
 pub(crate) mod hang_up;
+pub(crate) mod large_backlog;
 pub(crate) mod postgres_crash;
 pub(crate) mod process;
 pub(crate) mod relay_instances;
@@ -28,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         postgres_crash::cases(),
         stuck::cases(),
         relay_instances::cases(),
+        large_backlog::cases(),
     ];
     points.into_iter().flatten().collect()
 }
