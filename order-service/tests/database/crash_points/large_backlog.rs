@@ -34,7 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
 
 const PARTITIONS: i32 = 24;
 const KEYS: usize = 30_000;
-const MOST_IN_FLIGHT: usize = 5_000;
+/// Fewer than a read brings.
+const MOST_IN_FLIGHT: usize = 1_500;
 /// Half of them by SIGKILL.
 const MOVES: usize = 4;
 /// Entries of the index that a row may cost: it is read once, and once more to delete it; and again what a takeover or a look
@@ -44,7 +45,7 @@ const ENTRIES_OF_A_ROW: usize = 6;
 const ENTRIES_OF_A_LOOK: usize = 12_000;
 
 fn backlog() -> usize {
-    std::env::var("RELAY_BACKLOG").map_or(150_000, |rows| rows.parse().expect("RELAY_BACKLOG is a number"))
+    std::env::var("RELAY_BACKLOG").map_or(300_000, |rows| rows.parse().expect("RELAY_BACKLOG is a number"))
 }
 
 struct Drained {
