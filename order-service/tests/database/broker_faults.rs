@@ -17,6 +17,8 @@ cases!(
     what_does_not_fit_into_the_producers_queue_waits_and_arrives_once_and_in_order,
 );
 
+const PENDING: &str = "SELECT count(*) FROM outbox";
+
 async fn too_few_replicas_in_sync_lose_nothing_and_keep_the_order(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, broker());
     let before = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 4];
@@ -24,25 +26,54 @@ async fn too_few_replicas_in_sync_lose_nothing_and_keep_the_order(rig: Arc<Rig>)
     broker.cluster().request_errors(RDKafkaApiKey::Produce, &[before, after].concat());
     commit_many(&shop, 100, 5).await;
     let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
-    assert_in_order(&records_until(&broker, |records| distinct(records) == 100));
+    records_until(&broker, |records| distinct(records) == 100);
     until_outbox_has(&shop, 0).await;
+
+    // For longer than the relay lives: its client will not cure it by another attempt.
+    broker.cluster().request_errors(RDKafkaApiKey::Produce, &before.repeat(1000));
+    let rows = (100..140).map(|n| message(&format!("key {}", n % 5), n)).collect();
+    commit(&shop, rows, WakeUp::default()).await;
+    relay.until_looked().await;
+    assert!(relay.metrics.in_flight() > 0, "it has tried");
+    relay.die().await;
+    assert_eq!(shop.number(PENDING).await, 40, "nothing was acknowledged");
+    broker.cluster().clear_request_errors(RDKafkaApiKey::Produce);
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_outbox_has(&shop, 0).await;
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 140));
     relay.stop().await;
 }
 
+/// Each of them dies with all partitions, which have another leader a while later; beside the second one the relay dies, too.
 async fn a_rolling_restart_of_the_brokers_loses_nothing_and_keeps_the_order(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop().await, broker());
-    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
-    let mut committed = 0;
-    for id in 1..=3 {
-        // As a broker that is shut down in order does, it hands its partitions over first.
-        let other = id % 3 + 1;
+    let start = || RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    let lead = |id| {
         for partition in 0..PARTITIONS {
-            broker.cluster().partition_leader(TOPIC, partition, Some(other)).unwrap();
+            broker.cluster().partition_leader(TOPIC, partition, Some(id)).unwrap();
         }
-        broker.cluster().broker_down(id).unwrap();
-        let rows = (committed..committed + 40).map(|n| message(&format!("key {}", n % 5), n)).collect();
-        commit(&shop, rows, WakeUp::default()).await;
+    };
+    let mut committed = 0;
+    let rows = |committed: usize| {
+        (committed..committed + 40).map(|n| message(&format!("key {}", n % 5), n)).collect::<Vec<_>>()
+    };
+    let mut relay = start();
+    for id in 1..=3 {
+        lead(id);
+        commit(&shop, rows(committed), WakeUp::default()).await;
         committed += 40;
+        until_outbox_has(&shop, 0).await;
+        broker.cluster().broker_down(id).unwrap();
+        commit(&shop, rows(committed), WakeUp::default()).await;
+        committed += 40;
+        relay.until_looked().await;
+        assert!(relay.metrics.in_flight() > 0, "it has tried");
+        if id == 2 {
+            relay.die().await;
+            assert_eq!(shop.number(PENDING).await, 40, "nothing was acknowledged");
+            relay = start();
+        }
+        lead(id % 3 + 1);
         until_outbox_has(&shop, 0).await;
         broker.cluster().broker_up(id).unwrap();
     }

@@ -8,6 +8,7 @@ pub(crate) mod at_commit;
 pub(crate) mod before_commit;
 pub(crate) mod hang_up;
 pub(crate) mod large_backlog;
+pub(crate) mod lost_acks;
 pub(crate) mod postgres_crash;
 pub(crate) mod process;
 pub(crate) mod relay_instances;
@@ -30,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         stuck::cases(),
         relay_instances::cases(),
         large_backlog::cases(),
+        lost_acks::cases(),
     ];
     points.into_iter().flatten().collect()
 }

@@ -30,7 +30,8 @@ impl RunningRelay {
         }
     }
 
-    async fn die(self) {
+    /// In the middle of whatever it does; what its producer has on its way is gone.
+    pub(crate) async fn die(self) {
         self.task.abort();
         drop(self.task.await);
     }
@@ -93,7 +94,19 @@ async fn two_relays_at_once_keep_the_order_of_each_key(rig: Arc<Rig>) {
     let records = records_until(&broker, |records| distinct(records) == 1000);
     assert_in_order(&records);
     assert!(first.metrics.published() > 0 && second.metrics.published() > 0, "both have published");
+
+    // What the one has on its way when it dies is still there for the other.
+    each_broker(&broker, |cluster, id| cluster.broker_down(id).unwrap());
+    let rows = (1000..1040).map(|n| message(&format!("key {}", n % 20), n)).collect();
+    commit(&shop, rows, WakeUp::default()).await;
+    for relay in [&first, &second] {
+        relay.until_looked().await;
+    }
     first.die().await;
+    assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 40, "nothing of it was acknowledged");
+    each_broker(&broker, |cluster, id| cluster.broker_up(id).unwrap());
+    until_outbox_has(&shop, 0).await;
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 1040));
     second.stop().await;
 }
 

@@ -37,7 +37,7 @@ impl RunningRelay {
     }
 
     /// So often that every step of the floor was taken with what is open now.
-    async fn until_looked(&self) {
+    pub(crate) async fn until_looked(&self) {
         let enough = self.metrics.floor_looks() + 4;
         while self.metrics.floor_looks() < enough {
             tokio::task::yield_now().await;

@@ -9,10 +9,9 @@
 
 use super::process::ServiceProcess;
 use super::relay_instances::{instance_with, publishing, take_out, until_another_publishes};
-use crate::metrics::value;
-use crate::relaying::{TOPIC, each_broker};
+use crate::relaying::TOPIC;
 use crate::rig::{Case, PATIENCE, Rig, Shop, case};
-use engines::kafka::MockBroker;
+use engines::kafka::BrokerProcess;
 use ledger::Ledger;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -79,7 +78,7 @@ async fn a_large_backlog_whose_lease_moves_costs_no_more_for_each_row_than_a_sma
 
 async fn drain(rig: &Rig, rows: usize) -> Drained {
     let shop = rig.shop().await;
-    let broker = MockBroker::start(3).unwrap();
+    let broker = BrokerProcess::start(3).unwrap();
     broker.create_topic(TOPIC, PARTITIONS, 3).unwrap();
     shop.execute(&format!(
         "INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT '{TOPIC}', 'key ' || n % {KEYS}, \
@@ -93,20 +92,21 @@ async fn drain(rig: &Rig, rows: usize) -> Drained {
     let began = Instant::now();
     let in_flight = MOST_IN_FLIGHT.to_string();
     let settings = [("RELAY__LEASE", "700ms"), ("RELAY__MAX_IN_FLIGHT", in_flight.as_str())];
-    let start = || instance_with(&shop, &broker, &settings);
+    let servers = broker.bootstrap_servers();
+    let start = || instance_with(&shop, &servers, &settings);
     let mut watched = Watched::default();
     let mut instances = vec![start().await, start().await];
 
     // Nothing is acknowledged: as much as may be is in flight, and no more.
     until_noted(&shop, 1, &instances, &mut watched).await;
-    each_broker(&broker, |cluster, id| cluster.broker_down(id).unwrap());
+    broker.all_down().unwrap();
     while watched.in_flight < MOST_IN_FLIGHT / 2 {
         watched.look(&instances).await;
     }
     for _ in 0..5 {
         watched.look(&instances).await;
     }
-    each_broker(&broker, |cluster, id| cluster.broker_up(id).unwrap());
+    broker.all_up().unwrap();
     for turn in 0..MOVES {
         until_noted(&shop, rows * (turn + 1) / (MOVES + 2), &instances, &mut watched).await;
         watched.look(&instances).await;
@@ -140,7 +140,7 @@ async fn drain(rig: &Rig, rows: usize) -> Drained {
     assert!(entries_read <= most, "{entries_read} entries of the index were read for {rows} rows");
     assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 0);
 
-    let repeats = block_in_place(|| judge(&broker, rows));
+    let repeats = block_in_place(|| judge(&servers, rows));
     let most = MOVES / 2 * MOST_IN_FLIGHT;
     assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
     assert!(watched.in_flight <= MOST_IN_FLIGHT, "{} in flight", watched.in_flight);
@@ -160,7 +160,6 @@ async fn until_noted(shop: &Shop, rows: usize, instances: &[ServiceProcess], wat
 struct Watched {
     resident: usize,
     in_flight: usize,
-    client: reqwest::Client,
 }
 
 impl Watched {
@@ -171,23 +170,18 @@ impl Watched {
             let highest = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
             let kilobytes = highest.trim().trim_end_matches(" kB").parse().unwrap();
             self.resident = self.resident.max(kilobytes);
-            let url = format!("http://{}/metrics", instance.management());
-            let page = self.client.get(url).send().await.unwrap().text().await.unwrap();
-            let in_flight = value(&page, "order_service_relay_in_flight_events") as usize;
+            let in_flight = instance.metric("order_service_relay_in_flight_events").await as usize;
             self.in_flight = self.in_flight.max(in_flight);
         }
     }
 }
 
 /// The ledger's verdict on the topic, which nobody writes to any more; the records beyond the first of each row.
-fn judge(broker: &MockBroker, rows: usize) -> usize {
+fn judge(servers: &str, rows: usize) -> usize {
     let mut ledger = Ledger::default();
     (0..rows).for_each(|number| ledger.committed(&format!("key {}", number % KEYS), &number.to_string()));
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker.bootstrap_servers())
-        .set("group.id", "ledger")
-        .create()
-        .unwrap();
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "ledger").create().unwrap();
     let mut all = TopicPartitionList::new();
     let mut left = 0;
     for partition in 0..PARTITIONS {

@@ -90,9 +90,11 @@ impl ServiceProcess {
         self.address
     }
 
-    /// Where probes reach it.
-    pub(crate) fn management(&self) -> SocketAddr {
-        self.management
+    /// The value of one of its metrics, written as `/metrics` writes it.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.management);
+        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        crate::metrics::value(&page, series)
     }
 
     /// SIGKILL, and its end.

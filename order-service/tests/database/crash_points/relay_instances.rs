@@ -93,12 +93,11 @@ async fn until_published(shop: &Shop, more: i64) {
 }
 
 async fn instance(shop: &Shop, broker: &MockBroker, lease: &str) -> ServiceProcess {
-    instance_with(shop, broker, &[("RELAY__LEASE", lease)]).await
+    instance_with(shop, &broker.bootstrap_servers(), &[("RELAY__LEASE", lease)]).await
 }
 
-pub(super) async fn instance_with(shop: &Shop, broker: &MockBroker, more: &[(&str, &str)]) -> ServiceProcess {
-    let servers = broker.bootstrap_servers();
-    let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers.as_str())], more].concat();
+pub(super) async fn instance_with(shop: &Shop, servers: &str, more: &[(&str, &str)]) -> ServiceProcess {
+    let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers)], more].concat();
     ServiceProcess::start_with(shop, &settings).await
 }
 
@@ -207,7 +206,8 @@ async fn a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key(rig: 
         ("RELAY__MAX_IN_FLIGHT", in_flight.as_str()),
         ("KAFKA__PROPERTIES__LINGER__MS", "50"),
     ];
-    let start = || instance_with(&shop, &broker, &settings);
+    let servers = broker.bootstrap_servers();
+    let start = || instance_with(&shop, &servers, &settings);
     let mut instances = vec![start().await, start().await];
     shop.execute(&format!(
         "INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT 'order-completed', 'key ' || n % {MANY_KEYS}, \
