@@ -9,6 +9,7 @@ mod audit;
 mod audit_commands;
 mod backlog_size;
 mod batches;
+mod book;
 mod broker_faults;
 mod catalogue;
 mod complete_orders;
