@@ -12,10 +12,11 @@ use crate::http::metrics::HttpMetrics;
 use crate::kafka::event_publisher::PublisherError;
 use crate::kafka::topic_partitions::TopicPartitions;
 use crate::kafka::watch::KafkaWatch;
-use crate::outbox::backlog::Backlog;
+use crate::outbox::backlog::{Backlog, BacklogAlarms};
 use crate::outbox::delay_alarm::DelayAlarm;
 use crate::outbox::relay::{Relay, RelayParts};
 use crate::outbox::relay_metrics::RelayMetrics;
+use crate::outbox::size_alarm::SizeAlarm;
 use crate::outbox::wake_up::WakeUp;
 use crate::settings::{DatabaseSettings, HttpSettings, Settings};
 use crate::storage::database::Database;
@@ -122,9 +123,10 @@ impl Service {
             desk: settings.desk.limits(),
         });
         let relay_settings = &settings.relay;
-        let delay =
-            relay_settings.enabled.then(|| DelayAlarm::new(alarms.clone(), relay_settings.alarm_after));
-        let backlog = Backlog::new(delay);
+        let backlog = Backlog::new(relay_settings.enabled.then(|| BacklogAlarms {
+            delay: DelayAlarm::new(alarms.clone(), relay_settings.alarm_after),
+            size: SizeAlarm::new(alarms.clone(), relay_settings.alarm_above_bytes),
+        }));
         let relay_metrics = RelayMetrics::default();
         let mut metrics = Metrics::of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         let http_metrics = HttpMetrics::registered_with(&mut metrics);

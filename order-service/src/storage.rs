@@ -14,6 +14,7 @@ mod metrics;
 pub mod migrations;
 pub mod orders;
 pub mod outbox;
+pub mod outbox_size;
 pub mod outbox_status;
 mod pool_share;
 pub mod products;

@@ -182,6 +182,10 @@ fn status_lines(status: &OutboxStatus) -> Vec<String> {
         ),
         format!("oldest        {:>12}  waits", seconds(status.oldest_seconds)),
         format!("bytes         {:>12}  of payload that waits", status.pending_bytes),
+        format!(
+            "disk          {:>12}  bytes that it takes of the database's disk",
+            status.pending_disk_bytes
+        ),
         format!("table         {:>12}  bytes of the table and its index", status.table_bytes),
         format!("dead rows     {:>12}  that vacuum has still to remove, by its statistics", status.dead_rows),
         format!("publishing    {:>12}  left of its lease: {holder}", seconds(status.lease_seconds)),

@@ -24,8 +24,8 @@
 //! floor ([`ScanFloor::passes_over`]): a later row of those must not overtake.
 //!
 //! Rows in flight are remembered elsewhere, so they do not hold the floor; one that must be read again pulls it down
-//! ([`ScanFloor::is_below`]). It starts at 0 with each connection, and falls back to 0 when the sequence has gone back (a
-//! restore) or when rows with an old seq came back.
+//! ([`ScanFloor::is_below`]), as do rows of an old seq that came back. It starts at 0 with each connection, or where it is
+//! noted that everything is published, and falls back to 0 when the sequence has gone back (a restore).
 //!
 //! Not by `pg_snapshot_xmin`: any open transaction that has written, in any database of the server, would hold it.
 //!

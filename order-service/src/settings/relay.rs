@@ -36,6 +36,8 @@ pub struct RelaySettings {
     /// When the oldest pending event is worth an alarm.
     #[serde(with = "humantime_serde")]
     pub alarm_after: Duration,
+    /// How much of the disk pending events may take before that is worth an alarm.
+    pub alarm_above_bytes: u64,
     /// Longest wait for the last acknowledgements.
     #[serde(with = "humantime_serde")]
     pub flush_timeout: Duration,
@@ -128,5 +130,10 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
         "relay.max_in_flight",
         "must be from 1 to 50000, half of what the producer's queue takes",
     )?;
-    must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")
+    must(relay.max_in_flight_bytes > 0, "relay.max_in_flight_bytes", "must be at least 1")?;
+    must(
+        usize::try_from(relay.alarm_above_bytes).is_ok_and(|bytes| bytes > relay.max_in_flight_bytes),
+        "relay.alarm_above_bytes",
+        "must be more than relay.max_in_flight_bytes: what is on its way is no backlog",
+    )
 }

@@ -4,6 +4,7 @@
 
 use super::Session;
 use super::error::DatabaseError;
+use super::outbox_size::DISK_BYTES_OF_A_ROW;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -19,6 +20,9 @@ pub struct OutboxStatus {
     /// Bytes of their payloads.
     #[diesel(sql_type = BigInt)]
     pub pending_bytes: i64,
+    /// Bytes of the disk that their rows take.
+    #[diesel(sql_type = BigInt)]
+    pub pending_disk_bytes: i64,
     /// How long the oldest has waited, if one waits.
     #[diesel(sql_type = Nullable<Double>)]
     pub oldest_seconds: Option<f64>,
@@ -48,8 +52,14 @@ pub struct OutboxStatus {
     pub quarantined_keys: i64,
 }
 
-const STATUS: &str = "
-    SELECT w.pending, w.pending_bytes, w.oldest_seconds, pg_total_relation_size('outbox') AS table_bytes,
+/// One look.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn read(mut session: &Session) -> Result<OutboxStatus, DatabaseError> {
+    let status = format!(
+        "
+    SELECT w.pending, w.pending_bytes, w.pending_disk_bytes, w.oldest_seconds, pg_total_relation_size('outbox') AS table_bytes,
            coalesce(pg_stat_get_dead_tuples('outbox'::regclass), 0) AS dead_rows,
            l.holder_name AS holder,
            CASE WHEN l.until > clock_timestamp() AND isfinite(l.until)
@@ -57,13 +67,9 @@ const STATUS: &str = "
            l.scan_floor, s.last_value - (NOT s.is_called)::integer AS reached, q.quarantined, q.quarantined_keys
     FROM relay_lease AS l, outbox_seq_seq AS s,
          (SELECT count(*) AS pending, coalesce(sum(octet_length(payload)), 0)::bigint AS pending_bytes,
+                 coalesce(sum({DISK_BYTES_OF_A_ROW}), 0)::bigint AS pending_disk_bytes,
                  extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_seconds FROM outbox) AS w,
-         (SELECT count(*) AS quarantined, count(DISTINCT key) AS quarantined_keys FROM outbox_quarantine) AS q";
-
-/// One look.
-///
-/// # Errors
-/// [`DatabaseError`].
-pub async fn read(mut session: &Session) -> Result<OutboxStatus, DatabaseError> {
-    Ok(diesel::sql_query(STATUS).get_result(&mut session).await?)
+         (SELECT count(*) AS quarantined, count(DISTINCT key) AS quarantined_keys FROM outbox_quarantine) AS q"
+    );
+    Ok(diesel::sql_query(status).get_result(&mut session).await?)
 }

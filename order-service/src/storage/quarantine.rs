@@ -99,8 +99,8 @@ pub async fn list(
     Ok(rows.load(&mut session).await?)
 }
 
-/// Puts the selected rows back into the outbox, with the seq that they had; how many. The relay is told to look for them, as
-/// its reads begin above them.
+/// Puts the selected rows back into the outbox, with the seq that they had; how many. The relay is told to look for them, and
+/// from where, as its reads begin above them.
 ///
 /// A relay that is moving a row of the key here at this moment is waited for, and one that begins to waits: the row would else
 /// stay behind in quarantine, though its key was released.
@@ -110,7 +110,9 @@ pub async fn list(
 pub async fn release(session: &mut Session, selection: &Selection) -> Result<usize, DatabaseError> {
     let released = format!(
         "WITH released AS (DELETE FROM outbox_quarantine WHERE {} RETURNING {COLUMNS}), \
-         told AS (UPDATE relay_lease SET rescans = rescans + 1) \
+         told AS (UPDATE relay_lease SET rescans = rescans + 1, \
+             published_up_to = least(published_up_to, (SELECT min(seq) - 1 FROM released)), \
+             published_at_rescans = CASE WHEN published_at_rescans = rescans THEN rescans + 1 ELSE published_at_rescans END) \
          INSERT INTO outbox ({COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {COLUMNS} FROM released",
         condition(selection)
     );

@@ -33,21 +33,21 @@ pub struct Known {
     pub scan_floor: i64,
     /// Every row up to this is published, and none of them is on its way.
     pub published_up_to: i64,
-    /// How often rows had come back from below the floor by then ([`Taken::rescans`]).
+    /// How often rows had come back from below the floor by then ([`Noted::rescans`]).
     pub rescans: i64,
 }
 
-/// The lease is the asker's.
+/// What is written down beside the lease, for whoever publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable)]
-pub struct Taken {
+pub struct Noted {
     /// How often rows have come back from below the floor.
     pub rescans: i64,
-    /// Every row up to this is published, as far as anybody knows.
+    /// Every row up to this is published, as far as anybody knows; of rows that came back it tells where the lowest is.
     pub published_up_to: i64,
 }
 
 /// Takes the lease, or renews it, or makes its row: all are the same statement. None while somebody else holds it. Who knows
-/// nothing yet leaves what the last holder knew.
+/// nothing yet leaves what the last holder knew, and who has not heard of rows that came back leaves where those are.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -55,7 +55,7 @@ pub async fn take(
     mut session: &Session,
     claim: &Claim,
     known: Option<Known>,
-) -> Result<Option<Taken>, DatabaseError> {
+) -> Result<Option<Noted>, DatabaseError> {
     let milliseconds = i64::try_from(claim.ttl.as_millis()).unwrap_or(i64::MAX);
     let take = Take {
         claim,
@@ -65,6 +65,18 @@ pub async fn take(
         rescans: known.map(|known| known.rescans),
     };
     Ok(take.get_result(&mut session).await.optional()?)
+}
+
+/// What is written down now. None: somebody has deleted the row.
+///
+/// # Errors
+/// [`DatabaseError`].
+pub async fn noted(mut session: &Session) -> Result<Option<Noted>, DatabaseError> {
+    let published_up_to = diesel::dsl::sql::<BigInt>(
+        "CASE WHEN published_at_rescans = rescans THEN published_up_to ELSE 0 END",
+    );
+    let noted = relay_lease::table.select((relay_lease::rescans, published_up_to));
+    Ok(noted.first(&mut session).await.optional()?)
 }
 
 /// Gives the lease back, if this instance holds it: the next one need not wait for its end.
@@ -117,8 +129,9 @@ impl QueryFragment<Pg> for Take<'_> {
             "::bigint AS rescans), taken AS (\
              UPDATE relay_lease AS l SET holder = c.holder, holder_name = c.holder_name, \
              scan_floor = coalesce(c.scan_floor, l.scan_floor), \
-             published_up_to = coalesce(c.published_up_to, l.published_up_to), \
-             published_at_rescans = coalesce(c.rescans, l.published_at_rescans), \
+             published_up_to = CASE WHEN c.rescans = l.rescans THEN c.published_up_to \
+                 ELSE least(c.published_up_to, l.published_up_to) END, \
+             published_at_rescans = CASE WHEN c.rescans = l.rescans THEN l.rescans ELSE l.published_at_rescans END, \
              ttl = c.ttl, until = c.now + c.ttl, since = CASE WHEN l.holder = c.holder THEN l.since ELSE c.now END \
              FROM claim AS c WHERE l.holder = c.holder OR l.until < c.now OR l.until > c.now + 2 * l.ttl \
              RETURNING l.rescans, l.published_up_to, l.published_at_rescans), made AS (\

@@ -7,6 +7,8 @@
 pub(crate) mod at_commit;
 pub(crate) mod before_commit;
 pub(crate) mod hang_up;
+pub(crate) mod large_backlog;
+pub(crate) mod lost_acks;
 pub(crate) mod postgres_crash;
 pub(crate) mod process;
 pub(crate) mod relay_instances;
@@ -28,6 +30,8 @@ pub(crate) fn cases() -> Vec<Case> {
         postgres_crash::cases(),
         stuck::cases(),
         relay_instances::cases(),
+        large_backlog::cases(),
+        lost_acks::cases(),
     ];
     points.into_iter().flatten().collect()
 }

@@ -2,8 +2,9 @@
 
 use crate::cases;
 use crate::rig::Rig;
-use order_service::outbox::backlog::Backlog;
+use order_service::outbox::backlog::{Backlog, BacklogAlarms};
 use order_service::outbox::delay_alarm::{DelayAlarm, PUBLISHING_DELAYED};
+use order_service::outbox::size_alarm::SizeAlarm;
 use service_chassis::alarms::Alarms;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,10 @@ async fn an_event_that_waits_for_too_long_is_an_alarm_until_it_is_published(rig:
     let shop = rig.shop().await;
     let mut session = shop.database.relay_session().await.unwrap();
     let alarms = Alarms::new();
-    let delay = DelayAlarm::new(alarms.clone(), Duration::from_mins(5));
-    let mut backlog = Backlog::new(Some(delay));
+    let mut backlog = Backlog::new(Some(BacklogAlarms {
+        delay: DelayAlarm::new(alarms.clone(), Duration::from_mins(5)),
+        size: SizeAlarm::new(alarms.clone(), u64::MAX),
+    }));
     backlog.look(&mut session).await.unwrap();
     assert!(alarms.active().is_empty(), "nothing waits");
 

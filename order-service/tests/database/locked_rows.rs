@@ -114,7 +114,8 @@ async fn a_backlog_that_is_locked_is_sent_as_far_as_may_be_in_flight_and_then_wa
     while relay.metrics.in_flight() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!((20..=40).contains(&relay.metrics.published()), "{}", relay.metrics.published());
+    // Those that are known to be locked, those whose delete was on its way, and those that were sent meanwhile.
+    assert!((20..=60).contains(&relay.metrics.published()), "{}", relay.metrics.published());
     other.batch_execute("ROLLBACK").await.unwrap();
     until_outbox_has(&shop, 0).await;
     let records = records_until(&broker, |records| distinct(records) == 200);

@@ -7,7 +7,9 @@
 
 mod audit;
 mod audit_commands;
+mod backlog_size;
 mod batches;
+mod book;
 mod broker_faults;
 mod catalogue;
 mod complete_orders;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         audit_commands::cases(),
         republication::cases(),
         delay_alarm::cases(),
+        backlog_size::cases(),
         metrics::cases(),
         http::cases(),
         idempotency::cases(),

@@ -36,6 +36,7 @@ pub(crate) const PATIENT: [(&str, &str); 5] = [
 /// A case: its name, a sentence, and what it does.
 pub(crate) struct Case {
     name: &'static str,
+    patience: Duration,
     run: Box<dyn FnOnce(Arc<Rig>) -> BoxFuture<'static, ()> + Send>,
 }
 
@@ -44,17 +45,22 @@ pub(crate) fn case<F>(name: &'static str, run: fn(Arc<Rig>) -> F) -> Case
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    Case { name, run: Box::new(move |rig| Box::pin(run(rig))) }
+    Case { name, patience: PATIENCE, run: Box::new(move |rig| Box::pin(run(rig))) }
 }
 
 impl Case {
+    /// One that takes longer than others.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     pub(crate) fn into_trial(self, rig: Option<Arc<Rig>>, runtime: Handle) -> Trial {
         Trial::test(self.name, move || {
             let rig = rig.ok_or("no server was started")?;
             runtime.block_on(async {
-                timeout(PATIENCE, (self.run)(rig))
+                timeout(self.patience, (self.run)(rig))
                     .await
-                    .map_err(|_| format!("not done after {PATIENCE:?}").into())
+                    .map_err(|_| format!("not done after {:?}", self.patience).into())
             })
         })
     }

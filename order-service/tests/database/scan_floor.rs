@@ -1,12 +1,15 @@
 //! The scan floor moves up behind what was published, and no row is ever left below it.
 
 use crate::cases;
+use crate::quarantine::{cure, release, with_a_bad_key};
 use crate::relaying::{
-    RunningRelay, TOPIC, broker, commit, commit_many, distinct, message, records_until, relay_settings,
-    until_outbox_has,
+    RunningRelay, TOPIC, assert_in_order, broker, commit, commit_many, distinct, message, number,
+    records_until, relay_settings, until_alarm, until_outbox_has,
 };
 use crate::rig::{Rig, Shop};
+use order_service::outbox::relay::OUTBOX_QUARANTINED;
 use order_service::outbox::wake_up::WakeUp;
+use order_service::storage::quarantine::{Selection, discard};
 use std::sync::Arc;
 use tokio_postgres::Client;
 
@@ -19,10 +22,12 @@ cases!(
     a_held_snapshot_and_writers_of_other_databases_do_not_hold_the_floor,
     rows_that_come_back_from_below_the_floor_are_published,
     a_row_that_fails_below_the_floor_is_read_again,
+    what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning,
+    what_is_discarded_is_not_looked_for,
 );
 
 const INSERT: &str = "INSERT INTO outbox (topic, key, event_id, payload, headers) \
-                      VALUES ('order-completed', 'late', gen_random_uuid(), '7777', '{}')";
+     SELECT 'order-completed', 'late', id, '7777', jsonb_build_object('ce_id', id) FROM gen_random_uuid() AS id";
 
 impl RunningRelay {
     async fn until_floor(&self, floor: i64) {
@@ -32,7 +37,7 @@ impl RunningRelay {
     }
 
     /// So often that every step of the floor was taken with what is open now.
-    async fn until_looked(&self) {
+    pub(crate) async fn until_looked(&self) {
         let enough = self.metrics.floor_looks() + 4;
         while self.metrics.floor_looks() < enough {
             tokio::task::yield_now().await;
@@ -68,24 +73,24 @@ async fn the_floor_follows_what_was_published(rig: Arc<Rig>) {
 }
 
 async fn a_row_of_a_writer_that_is_open_while_the_floor_is_looked_at_is_published(rig: Arc<Rig>) {
-    let (shop, broker) = (rig.shop().await, broker());
+    let (shop, broker) = (rig.shop_with_book().await, broker());
     let late = begin(&shop, &format!("BEGIN; {INSERT}")).await;
     let relay = published(&shop, &broker, 40).await;
     relay.until_looked().await;
     late.batch_execute("COMMIT").await.unwrap();
-    records_until(&broker, |records| records.len() == 41);
+    shop.balanced(&records_until(&broker, |records| records.len() == 41)).await;
     relay.until_floor(41).await;
     relay.stop().await;
 }
 
 async fn a_row_of_a_prepared_transaction_is_published_when_it_commits(rig: Arc<Rig>) {
-    let (shop, broker) = (rig.shop().await, broker());
+    let (shop, broker) = (rig.shop_with_book().await, broker());
     let name = format!("late in {}", uuid::Uuid::new_v4());
     let session = begin(&shop, &format!("BEGIN; {INSERT}; PREPARE TRANSACTION '{name}'")).await;
     let relay = published(&shop, &broker, 40).await;
     relay.until_looked().await;
     session.batch_execute(&format!("COMMIT PREPARED '{name}'")).await.unwrap();
-    records_until(&broker, |records| records.len() == 41);
+    shop.balanced(&records_until(&broker, |records| records.len() == 41)).await;
     relay.stop().await;
 }
 
@@ -111,11 +116,12 @@ async fn rows_of_a_sequence_that_went_back_are_published(rig: Arc<Rig>) {
 
 /// The other database is a copy, so its outbox has the same number as ours.
 async fn a_held_snapshot_and_writers_of_other_databases_do_not_hold_the_floor(rig: Arc<Rig>) {
-    let (shop, other, broker) = (rig.shop().await, rig.shop().await, broker());
+    let (shop, other, broker) = (rig.shop_with_book().await, rig.shop().await, broker());
     let snapshot = begin(&shop, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM orders").await;
     let writer = begin(&other, &format!("BEGIN; {INSERT}")).await;
     let relay = published(&shop, &broker, 40).await;
     relay.until_floor(40).await;
+    shop.balanced(&records_until(&broker, |records| records.len() == 40)).await;
     for session in [snapshot, writer] {
         session.batch_execute("ROLLBACK").await.unwrap();
     }
@@ -137,7 +143,7 @@ async fn rows_that_come_back_from_below_the_floor_are_published(rig: Arc<Rig>) {
 }
 
 async fn a_row_that_fails_below_the_floor_is_read_again(rig: Arc<Rig>) {
-    let (shop, broker) = (rig.shop().await, broker());
+    let (shop, broker) = (rig.shop_with_book().await, broker());
     broker.cluster().partition_leader(TOPIC, 0, None).unwrap();
     commit_many(&shop, 40, 40).await;
     let slow = [("KAFKA__DELIVERY_TIMEOUT", "8s")];
@@ -149,7 +155,70 @@ async fn a_row_that_fails_below_the_floor_is_read_again(rig: Arc<Rig>) {
         tokio::task::yield_now().await;
     }
     broker.cluster().partition_leader(TOPIC, 0, Some(1)).unwrap();
-    records_until(&broker, |records| distinct(records) == 40);
+    shop.balanced(&records_until(&broker, |records| distinct(records) == 40)).await;
     until_outbox_has(&shop, 0).await;
     relay.stop().await;
+}
+
+const DEAD_ROWS: i64 = 20_000;
+const ENTRIES_READ: &str = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'outbox_pkey'";
+
+/// A shop whose outbox begins with rows that were published and deleted, and that vacuum may not remove.
+async fn behind_dead_rows(rig: &Rig) -> (Shop, Client) {
+    let shop = rig.shop().await;
+    shop.execute(&format!(
+        "INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT 'order-completed', n, gen_random_uuid(), n, '{{}}' FROM generate_series(1, {DEAD_ROWS}) AS n"
+    ))
+    .await;
+    let snapshot = begin(&shop, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM orders").await;
+    shop.execute("DELETE FROM outbox").await;
+    shop.execute(&format!("UPDATE relay_lease SET published_up_to = {DEAD_ROWS}")).await;
+    (shop, snapshot)
+}
+
+/// Two rows of the key `bad` are in quarantine, and everything is published: the floor is behind it, and that is noted.
+async fn with_a_bad_key_below_the_floor(shop: &Shop, broker: &engines::kafka::MockBroker) -> RunningRelay {
+    let relay = with_a_bad_key(shop, broker).await;
+    until_alarm(&relay, OUTBOX_QUARANTINED, true).await;
+    relay.until_floor(DEAD_ROWS + 3).await;
+    shop.until(&format!("SELECT (published_up_to = {DEAD_ROWS} + 3)::int::bigint FROM relay_lease")).await;
+    relay
+}
+
+/// None of its reads, since its beginning, has gone through the dead rows.
+async fn assert_few_were_read(shop: &Shop, relay: RunningRelay, snapshot: Client) {
+    relay.stop().await;
+    drop(snapshot);
+    // A session that has gone has handed in its counts.
+    shop.database.close_idle_sessions();
+    shop.until_alone().await;
+    let read = shop.number(ENTRIES_READ).await;
+    assert!(read < DEAD_ROWS / 2, "{read} entries of the index were read");
+}
+
+async fn what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning(rig: Arc<Rig>) {
+    let broker = broker();
+    let (shop, snapshot) = behind_dead_rows(&rig).await;
+    let relay = with_a_bad_key_below_the_floor(&shop, &broker).await;
+    cure(&shop).await;
+    assert_eq!(release(&shop, Selection::Key("bad".to_owned())).await, 2);
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    assert_in_order(&records_until(&broker, |records| distinct(records) == 4));
+    until_outbox_has(&shop, 0).await;
+    relay.until_floor(DEAD_ROWS + 4).await;
+    assert_few_were_read(&shop, relay, snapshot).await;
+}
+
+async fn what_is_discarded_is_not_looked_for(rig: Arc<Rig>) {
+    let broker = broker();
+    let (shop, snapshot) = behind_dead_rows(&rig).await;
+    let relay = with_a_bad_key_below_the_floor(&shop, &broker).await;
+    let session = shop.database.session().await.unwrap();
+    assert_eq!(discard(&session, &Selection::Key("bad".to_owned())).await.unwrap().len(), 2);
+    drop(session);
+    until_alarm(&relay, OUTBOX_QUARANTINED, false).await;
+    commit(&shop, vec![message("bad", 3)], WakeUp::default()).await;
+    records_until(&broker, |records| records.iter().any(|record| number(record) == 3));
+    relay.until_floor(DEAD_ROWS + 4).await;
+    assert_few_were_read(&shop, relay, snapshot).await;
 }

@@ -8,7 +8,7 @@ use crate::outbox::failed_rows::FailedRows;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
 use crate::storage::outbox::{self, Unread};
-use crate::storage::relay_lease::{self, Claim, Known};
+use crate::storage::relay_lease::{self, Claim, Known, Noted};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -74,13 +74,20 @@ impl Relay {
             self.metrics.takeovers.inc();
             info!("this instance publishes the outbox from now on");
         }
-        match self.rescans {
-            None => self.floor.begin_at(taken.published_up_to),
-            Some(before) if before != taken.rescans => self.floor.reset(),
-            Some(_) => {}
-        }
-        self.rescans = Some(taken.rescans);
+        self.look_where_rows_came_back(taken);
         Ok(true)
+    }
+
+    /// Reads begin behind what is published, when this instance begins; and lower again when rows have come back from below.
+    /// Not from the beginning, if it is known where: what vacuum has still to remove would be waded through.
+    pub(super) fn look_where_rows_came_back(&mut self, noted: Noted) {
+        match self.rescans {
+            None => self.floor.begin_at(noted.published_up_to),
+            Some(before) if before == noted.rescans => {}
+            Some(_) if noted.published_up_to == 0 => self.floor.reset(),
+            Some(_) => self.floor.is_below(noted.published_up_to + 1),
+        }
+        self.rescans = Some(noted.rescans);
     }
 
     /// What is written down for whoever publishes next. A row that is on its way is not published yet, though the floor has

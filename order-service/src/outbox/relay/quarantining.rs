@@ -16,7 +16,7 @@ use crate::outbox::message::PendingMessage;
 use crate::settings::Retention;
 use crate::storage::Session;
 use crate::storage::error::DatabaseError;
-use crate::storage::quarantine;
+use crate::storage::{quarantine, relay_lease};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -209,8 +209,12 @@ impl Relay {
         let keys = self.database.within_limit(quarantine::keys(session)).await?;
         let keys: HashMap<String, i64> = keys.into_iter().collect();
         if self.held.keys.keys().any(|key| !keys.contains_key(key)) {
-            // Rows that were released have the seq that they had, and go before later ones of their key.
-            self.floor.reset();
+            // Rows that were released have the seq that they had, and go before later ones of their key. What was discarded is not
+            // anywhere. Asked for afterwards: whoever releases tells it with the same COMMIT.
+            match self.database.within_limit(relay_lease::noted(session)).await? {
+                Some(noted) => self.look_where_rows_came_back(noted),
+                None => self.floor.reset(),
+            }
         }
         self.held.keys = keys;
         match self.held.keys.len() {

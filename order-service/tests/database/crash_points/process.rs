@@ -51,6 +51,7 @@ pub(crate) async fn answer_of_command(shop: &Shop, arguments: &[&str]) -> (i32, 
 pub(crate) struct ServiceProcess {
     child: ChildProcess,
     address: SocketAddr,
+    management: SocketAddr,
     log: watch::Receiver<String>,
 }
 
@@ -74,9 +75,10 @@ impl ServiceProcess {
                 said.send_modify(|log| *log = format!("{log}{line}\n"));
             }
         });
-        let listens = log.wait_for(|log| address_in(log).is_some()).await;
-        let address = address_in(&listens.expect("it listens")).expect("an address");
-        Self { child, address, log }
+        let listens = log.wait_for(|log| address_in(log, "management=").is_some()).await;
+        let listens = listens.expect("it listens").clone();
+        let address = |of| address_in(&listens, of).expect("an address");
+        Self { child, address: address("http="), management: address("management="), log }
     }
 
     /// Returns when its log has this.
@@ -86,6 +88,13 @@ impl ServiceProcess {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The value of one of its metrics, written as `/metrics` writes it.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.management);
+        let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+        crate::metrics::value(&page, series)
     }
 
     /// SIGKILL, and its end.
@@ -129,8 +138,9 @@ impl ServiceProcess {
     }
 }
 
-fn address_in(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("listening http=")?;
+fn address_in(log: &str, of: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("listening http="))?;
+    let (_, rest) = line.split_once(of)?;
     rest.split_whitespace().next()?.parse().ok()
 }
 

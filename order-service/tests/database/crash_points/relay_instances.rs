@@ -1,4 +1,4 @@
-//! P3, P9, P17: several instances as processes of their own; the one that publishes is killed, stopped or frozen again and
+//! P3, P9, and P17 in small: several instances as processes of their own; the one that publishes is killed, stopped or frozen again and
 //! again while rows are committed.
 //!
 //! `RELAY_KILLS=25` makes more of it than three; a case has a minute.
@@ -64,7 +64,7 @@ impl Committing {
 }
 
 /// The process that publishes.
-async fn publishing(shop: &Shop) -> i32 {
+pub(super) async fn publishing(shop: &Shop) -> i32 {
     let session = shop.session().await;
     loop {
         let holder =
@@ -77,7 +77,7 @@ async fn publishing(shop: &Shop) -> i32 {
 }
 
 /// Until another than this one publishes; how long that took.
-async fn until_another_publishes(shop: &Shop, before: i32) -> Duration {
+pub(super) async fn until_another_publishes(shop: &Shop, before: i32) -> Duration {
     let since = Instant::now();
     while publishing(shop).await == before {
         tokio::task::yield_now().await;
@@ -93,16 +93,15 @@ async fn until_published(shop: &Shop, more: i64) {
 }
 
 async fn instance(shop: &Shop, broker: &MockBroker, lease: &str) -> ServiceProcess {
-    instance_with(shop, broker, &[("RELAY__LEASE", lease)]).await
+    instance_with(shop, &broker.bootstrap_servers(), &[("RELAY__LEASE", lease)]).await
 }
 
-async fn instance_with(shop: &Shop, broker: &MockBroker, more: &[(&str, &str)]) -> ServiceProcess {
-    let servers = broker.bootstrap_servers();
-    let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers.as_str())], more].concat();
+pub(super) async fn instance_with(shop: &Shop, servers: &str, more: &[(&str, &str)]) -> ServiceProcess {
+    let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers)], more].concat();
     ServiceProcess::start_with(shop, &settings).await
 }
 
-fn take_out(instances: &mut Vec<ServiceProcess>, id: i32) -> ServiceProcess {
+pub(super) fn take_out(instances: &mut Vec<ServiceProcess>, id: i32) -> ServiceProcess {
     let place = instances.iter().position(|instance| instance.id() == id).expect("one of ours publishes");
     instances.remove(place)
 }
@@ -207,7 +206,8 @@ async fn a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key(rig: 
         ("RELAY__MAX_IN_FLIGHT", in_flight.as_str()),
         ("KAFKA__PROPERTIES__LINGER__MS", "50"),
     ];
-    let start = || instance_with(&shop, &broker, &settings);
+    let servers = broker.bootstrap_servers();
+    let start = || instance_with(&shop, &servers, &settings);
     let mut instances = vec![start().await, start().await];
     shop.execute(&format!(
         "INSERT INTO outbox (topic, key, event_id, payload, headers) SELECT 'order-completed', 'key ' || n % {MANY_KEYS}, \
