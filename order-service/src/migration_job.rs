@@ -53,7 +53,8 @@ pub async fn run(settings: &DatabaseSettings) -> Result<(), MigrationJobError> {
         match migrations::migrate(&database).await {
             Ok(applied) => break applied,
             Err(MigrationError::Database(
-                cause @ (DatabaseError::Unavailable(_) | DatabaseError::Busy(_)),
+                cause
+                @ (DatabaseError::Unavailable(_) | DatabaseError::Busy(_) | DatabaseError::Cancelled(_)),
             )) => {
                 let (url, seconds) = (settings.url.clone(), patience.seconds());
                 let Some(pause) = patience.next_pause(Instant::now()) else {

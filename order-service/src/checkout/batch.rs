@@ -7,8 +7,8 @@
 //! | the answer to COMMIT was lost | the same orders again on another connection: the locks wait for the lost transaction, the look-up finds what was bought. It may take long, so it is a [`Recovery`], which its worker need not wait for |
 //! | a row is locked by somebody else | the orders that need it wait in the slow lane, the rest is completed; a repeat is told what it bought, which needs no lock |
 //! | an order that the database refuses, a panic | halves, until it is alone: its neighbours are bought |
-//! | deadlock, time-out, a twin that was first | again, a few times |
-//! | a connection that was lost before COMMIT | again, once |
+//! | deadlock, a twin that was first | again, a few times |
+//! | a connection that was lost before COMMIT, a statement that took too long | again, once |
 //! | the database is away | nothing was done, and that is the answer |
 //!
 //! The rules are in [`policy`]; here they are carried out.
@@ -249,8 +249,10 @@ impl<'b> Run<'b> {
         };
         let next = step(&trouble, progress);
         warn!("a transaction of {} orders was not committed: {trouble}; {next}", progress.orders);
-        if let (Trouble::Locked(_) | Trouble::Busy(_), Step::GiveUp(CheckoutError::Unavailable(_))) =
-            (&trouble, &next)
+        if let (
+            Trouble::Locked(_) | Trouble::Busy(_) | Trouble::Slow(_),
+            Step::GiveUp(CheckoutError::Unavailable(_)),
+        ) = (&trouble, &next)
         {
             part.positions = self.tell_again(part.positions).await;
         }

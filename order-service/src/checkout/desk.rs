@@ -128,8 +128,12 @@ impl Desk {
         let number = self.counter.buyers.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answered) = oneshot::channel();
         let admitted = self.counter.book.admit(request, Buyer { number, answer })?;
-        let _hangs_up =
-            (admitted == Admitted::Rival).then(|| Rival { book: &self.counter.book, key: &key, number });
+        let _hangs_up = match admitted {
+            Admitted::Into(_) => None,
+            Admitted::Joined | Admitted::Rival => {
+                Some(Follower { book: &self.counter.book, key: &key, number })
+            }
+        };
         match timeout(self.answer_timeout, &mut answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(lost()),
@@ -169,14 +173,14 @@ impl Desk {
     }
 }
 
-/// A buyer who waits for his key. If he hangs up, his order goes at once: a key may be answered late.
-struct Rival<'b> {
+/// A buyer behind another one of the same key. If he hangs up he is gone at once: a key may be answered late.
+struct Follower<'b> {
     book: &'b Book,
     key: &'b RequestKey,
     number: u64,
 }
 
-impl Drop for Rival<'_> {
+impl Drop for Follower<'_> {
     fn drop(&mut self) {
         let mut waiting = self.book.lock();
         waiting.give_up(self.key, self.number);
@@ -192,11 +196,12 @@ impl Drop for Counter {
 
 impl Book {
     fn admit(&self, request: OrderRequest, buyer: Buyer) -> Result<Admitted, CheckoutError> {
-        if self.closed.is_cancelled() {
-            return Err(CheckoutError::Unavailable("the service is stopping".to_owned()));
-        }
         let admitted = {
             let mut waiting = self.lock();
+            // Under the lock: a worker that has seen both that the desk is closed and that nobody waits is gone.
+            if self.closed.is_cancelled() {
+                return Err(CheckoutError::Unavailable("the service is stopping".to_owned()));
+            }
             let admitted = waiting.admit(request, buyer, Instant::now())?;
             self.metrics.show_waiting(&waiting);
             admitted

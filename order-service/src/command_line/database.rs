@@ -40,9 +40,9 @@ pub(super) async fn usable(settings: &DatabaseSettings) -> Result<Database, Unus
     let url = settings.url.clone();
     match migrations::check(&database).await {
         Ok(()) => Ok(database),
-        Err(MigrationError::Database(cause @ (DatabaseError::Unavailable(_) | DatabaseError::Busy(_)))) => {
-            Err(UnusableDatabase::Away { url, cause })
-        }
+        Err(MigrationError::Database(
+            cause @ (DatabaseError::Unavailable(_) | DatabaseError::Busy(_) | DatabaseError::Cancelled(_)),
+        )) => Err(UnusableDatabase::Away { url, cause }),
         Err(cause) => Err(UnusableDatabase::Refused { url, cause }),
     }
 }

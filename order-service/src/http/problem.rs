@@ -202,7 +202,8 @@ impl From<DatabaseError> for Problem {
             DatabaseError::Unavailable(_)
             | DatabaseError::NotAdmitted(_)
             | DatabaseError::Locked(_)
-            | DatabaseError::Busy(_) => {
+            | DatabaseError::Busy(_)
+            | DatabaseError::Cancelled(_) => {
                 warn!("a request was not served: {error}");
                 Self::unavailable()
             }

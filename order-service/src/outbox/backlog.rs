@@ -108,7 +108,7 @@ impl Backlog {
             // Whatever breaks it off, this look or the server, it is not begun again at once.
             self.estimate_at = began + ESTIMATE_AGAIN_AFTER_TIME_OUT;
             match outbox_size::estimate(session).await {
-                Err(DatabaseError::Busy(_)) => {
+                Err(DatabaseError::Cancelled(_)) => {
                     self.size_is_unknown();
                     return Ok(());
                 }

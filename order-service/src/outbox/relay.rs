@@ -184,7 +184,10 @@ impl Relay {
         let mut pauses = reconnect_pauses();
         while !stop.is_cancelled() {
             let Err(error) = self.publish_until(&stop, &mut pauses).await else { break };
-            if let DatabaseError::Refused(cause) | DatabaseError::Busy(cause) = &error {
+            if let DatabaseError::Refused(cause)
+            | DatabaseError::Busy(cause)
+            | DatabaseError::Cancelled(cause) = &error
+            {
                 self.alarms.raise(OUTBOX_REFUSED, "", cause);
             }
             self.metrics.leads.set(0);

@@ -20,9 +20,12 @@ pub enum DatabaseError {
     /// A row is locked by somebody else, for longer than the lock time-out.
     #[error("a row is locked: {0}")]
     Locked(String),
-    /// A statement took too long, or a deadlock was resolved against it. Trying again may help.
+    /// A deadlock was resolved against a statement, or it could not be serialised. Trying again helps.
     #[error("the database is busy: {0}")]
     Busy(String),
+    /// A statement took longer than it may, or somebody cancelled it. Trying again may take as long.
+    #[error("a statement was cancelled: {0}")]
+    Cancelled(String),
     /// A unique constraint: somebody else was first.
     #[error("unique constraint {constraint} is violated")]
     Duplicate {
@@ -45,7 +48,8 @@ const UNAVAILABLE: [&str; 5] = [
     "remaining connection slots",
 ];
 const LOCKED: [&str; 2] = ["due to lock timeout", "could not obtain lock"];
-const BUSY: [&str; 2] = ["canceling statement due to", "deadlock detected"];
+const BUSY: [&str; 1] = ["deadlock detected"];
+const CANCELLED: [&str; 1] = ["canceling statement due to"];
 
 impl From<DieselError> for DatabaseError {
     fn from(error: DieselError) -> Self {
@@ -78,6 +82,7 @@ impl DatabaseError {
             | Self::OutcomeUnknown(_)
             | Self::Locked(_)
             | Self::Busy(_)
+            | Self::Cancelled(_)
             | Self::Duplicate { .. }
             | Self::Refused(_)) => known,
         }
@@ -90,6 +95,8 @@ impl DatabaseError {
             Self::Locked(message)
         } else if says_one_of(&message, &BUSY) {
             Self::Busy(message)
+        } else if says_one_of(&message, &CANCELLED) {
+            Self::Cancelled(message)
         } else {
             Self::Refused(message)
         }

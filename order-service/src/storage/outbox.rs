@@ -190,7 +190,12 @@ pub async fn delete(
         let deleted = Delete { rows: &rows }.execute(&mut session).await;
         match deleted.map_err(DatabaseError::from) {
             // A server of another language is not understood.
-            Err(DatabaseError::Locked(_) | DatabaseError::Busy(_) | DatabaseError::Refused(_)) => {}
+            Err(
+                DatabaseError::Locked(_)
+                | DatabaseError::Busy(_)
+                | DatabaseError::Cancelled(_)
+                | DatabaseError::Refused(_),
+            ) => {}
             done => return done,
         }
     }

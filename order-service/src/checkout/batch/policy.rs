@@ -23,9 +23,12 @@ pub(super) enum Trouble {
     /// No connection, or it was lost before COMMIT.
     #[error("the database is away: {0}")]
     Away(String),
-    /// A deadlock, or a statement that took too long.
+    /// A deadlock.
     #[error("the database is busy: {0}")]
     Busy(String),
+    /// A statement that took longer than it may.
+    #[error("the database is slow: {0}")]
+    Slow(String),
     /// Another replica has completed one of the keys meanwhile.
     #[error("a request key was used meanwhile")]
     Twin,
@@ -80,6 +83,7 @@ impl Trouble {
             DatabaseError::OutcomeUnknown(cause) => Self::Unknown(cause),
             DatabaseError::Locked(cause) => Self::Locked(cause),
             DatabaseError::Busy(cause) => Self::Busy(cause),
+            DatabaseError::Cancelled(cause) => Self::Slow(cause),
             DatabaseError::Duplicate { constraint } if constraint == REQUEST_KEY_CONSTRAINT => Self::Twin,
             DatabaseError::Duplicate { .. } | DatabaseError::Refused(_) => Self::Refused(error.to_string()),
         }
@@ -98,7 +102,7 @@ pub(super) fn step(trouble: &Trouble, progress: Progress) -> Step {
         Trouble::Unknown(_) if time_left => Step::Repeat,
         Trouble::Unknown(_) => unknown(),
         // What holds the row may be the lost transaction itself.
-        Trouble::Away(_) | Trouble::Busy(_) | Trouble::Locked(_) if uncertain => {
+        Trouble::Away(_) | Trouble::Busy(_) | Trouble::Slow(_) | Trouble::Locked(_) if uncertain => {
             if time_left {
                 Step::Repeat
             } else {
@@ -110,9 +114,9 @@ pub(super) fn step(trouble: &Trouble, progress: Progress) -> Step {
         {
             give_up()
         }
-        // Once: a connection may have been stale. Waiting for a server is not for a desk with orders behind it.
-        Trouble::Away(_) if repeats > 0 => give_up(),
-        Trouble::Away(_) | Trouble::Busy(_) | Trouble::Twin => Step::Repeat,
+        // Once: a connection may have been stale, a disk busy. Waiting for a server is not for a desk with orders behind it.
+        Trouble::Away(_) | Trouble::Slow(_) if repeats > 0 => give_up(),
+        Trouble::Away(_) | Trouble::Slow(_) | Trouble::Busy(_) | Trouble::Twin => Step::Repeat,
         Trouble::Locked(_) => Step::SetAside,
         Trouble::Refused(_) | Trouble::Panicked if orders > 1 => {
             if transactions_left {
@@ -152,6 +156,7 @@ mod tests {
             Trouble::Unknown(why()),
             Trouble::Away(why()),
             Trouble::Busy(why()),
+            Trouble::Slow(why()),
             Trouble::Twin,
             Trouble::Locked(why()),
             Trouble::Refused(why()),
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadlock_or_a_time_out_is_repeated_a_few_times_and_then_answered() {
+    fn a_deadlock_is_repeated_a_few_times_and_then_answered() {
         let busy = Trouble::of(DatabaseError::Busy("deadlock detected".to_owned()));
         assert!(matches!(busy, Trouble::Busy(_)), "{busy}");
         for repeats in 0..MOST_REPEATS {
@@ -218,10 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_away_is_tried_once_more_and_no_longer() {
-        let away = Trouble::Away("connection refused".to_owned());
-        assert_eq!(step(&away, FRESH), Step::Repeat);
-        let again = step(&away, Progress { repeats: 1, ..FRESH });
-        assert!(matches!(again, Step::GiveUp(CheckoutError::Unavailable(_))), "{again:?}");
+    fn a_database_that_is_away_or_slow_is_tried_once_more_and_no_longer() {
+        let slow = "canceling statement due to statement timeout".to_owned();
+        for trouble in [Trouble::Away("refused".to_owned()), Trouble::of(DatabaseError::Cancelled(slow))] {
+            assert_eq!(step(&trouble, FRESH), Step::Repeat);
+            let again = step(&trouble, Progress { repeats: 1, ..FRESH });
+            assert!(matches!(again, Step::GiveUp(CheckoutError::Unavailable(_))), "{again:?}");
+        }
     }
 }

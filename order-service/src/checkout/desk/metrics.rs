@@ -25,6 +25,7 @@ pub(super) struct DeskMetrics {
     orders: Family<OutcomeLabel, Counter>,
     waiting: [Gauge; 2],
     rivals: Gauge,
+    repeats: Gauge,
     waiting_by_lane: Family<LaneLabel, Gauge>,
     queue_limit: Gauge,
     recovering: Gauge,
@@ -55,6 +56,7 @@ impl DeskMetrics {
             orders,
             waiting: [lane("fast"), lane("slow")],
             rivals: lane("same_key"),
+            repeats: lane("repeat"),
             waiting_by_lane,
             queue_limit,
             recovering: Gauge::default(),
@@ -69,9 +71,10 @@ impl DeskMetrics {
             "Orders that buyers placed, by what they were answered; a repeat of a completed one is completed";
         registry.register("desk_orders", outcomes, self.orders.clone());
         let waiting = "Orders that wait for their transaction; slow: those that need a row which somebody else has locked; \
-                       same_key: those whose key is at the desk with another request";
+                       same_key: those whose key is at the desk with another request; repeat: those whose key is there with theirs";
         registry.register("desk_waiting_orders", waiting, self.waiting_by_lane.clone());
-        let limit = "Orders that may wait in each lane, same_key included; the next is turned away";
+        let limit =
+            "Orders that may wait in each lane, same_key and repeat included; the next is turned away";
         registry.register("desk_queue_limit_orders", limit, self.queue_limit.clone());
         let recovering = "Orders whose COMMIT was lost: what became of them is looked for";
         registry.register("desk_recovering_orders", recovering, self.recovering.clone());
@@ -85,6 +88,7 @@ impl DeskMetrics {
             gauge.set(count(waiting.waiting(lane)));
         }
         self.rivals.set(count(waiting.rivals()));
+        self.repeats.set(count(waiting.repeats()));
     }
 
     pub(super) fn observe_batch(&self, taken: &Taken) {

@@ -5,8 +5,8 @@
 //! **A key is in it once.** A repeat of a request that waits, or whose transaction runs, joins it and gets the same
 //! answer, so no batch ever holds a key twice. Another request under that key, a rival, waits until it is answered, and
 //! is then an order like any other: whether the key is used up is known to the database alone, as the request that was
-//! here first may be refused, and another instance may have bought the rival's. Of rivals as many may wait as orders in a
-//! lane; one whose buyer hangs up is gone at once.
+//! here first may be refused, and another instance may have bought the rival's. Of rivals and of repeats as many may wait as
+//! orders in a lane; one whose buyer hangs up is gone at once, as the answer of a key may be late.
 //!
 //! **Who gave up is not bought for.** When a batch is taken, buyers who hung up or ran out of time are gone; an order
 //! that nobody waits for is dropped. Once taken it is bought, whoever still waits.
@@ -80,6 +80,8 @@ pub(super) struct Taken {
 pub(super) struct Waiting {
     capacity: usize,
     entries: HashMap<Arc<RequestKey>, Entry>,
+    /// How many buyers all entries have.
+    buyers: usize,
     /// Those whose key is in `entries` with another request, in the order of their arrival.
     rivals: HashMap<Arc<RequestKey>, VecDeque<(OrderRequest, Buyer)>>,
     /// How many they are under all keys.
@@ -90,7 +92,7 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn new(capacity: usize) -> Self {
         let (entries, rivals, lanes) = (HashMap::new(), HashMap::new(), Lanes::default());
-        Self { capacity, entries, rivals, rivals_waiting: 0, lanes }
+        Self { capacity, entries, buyers: 0, rivals, rivals_waiting: 0, lanes }
     }
 
     /// Takes an order in.
@@ -106,9 +108,14 @@ impl Waiting {
     /// The buyer comes back when there is no room.
     fn enter(&mut self, request: OrderRequest, buyer: Buyer, now: Instant) -> Result<Admitted, Buyer> {
         let (key, fingerprint) = (request.key().clone(), *request.fingerprint());
+        let repeats = self.repeats();
         if let Some(entry) = self.entries.get_mut(&key) {
             if entry.fingerprint == fingerprint {
+                if repeats >= self.capacity {
+                    return Err(buyer);
+                }
                 entry.buyers.push(buyer);
+                self.buyers += 1;
                 return Ok(Admitted::Joined);
             }
             if self.rivals_waiting >= self.capacity {
@@ -123,6 +130,7 @@ impl Waiting {
             return Err(buyer);
         }
         self.entries.insert(key, Entry { fingerprint, buyers: vec![buyer], begun: false, since: now });
+        self.buyers += 1;
         self.lanes.push(lane, request);
         Ok(Admitted::Into(lane))
     }
@@ -188,6 +196,7 @@ impl Waiting {
     /// Answers everyone who waits under this key. It is news to the first of them who is still there.
     pub(super) fn answer(&mut self, key: &RequestKey, answer: &Decided, now: Instant) {
         let Some(entry) = self.entries.remove(key) else { return };
+        self.buyers -= entry.buyers.len();
         let mut answer = answer.clone();
         for buyer in entry.buyers {
             // Who hung up gets none.
@@ -215,6 +224,7 @@ impl Waiting {
         let Some(entry) = self.entries.get_mut(key) else { return GivenUp::Answered };
         let before = entry.buyers.len();
         entry.buyers.retain(|buyer| buyer.number != number);
+        self.buyers -= before - entry.buyers.len();
         match (entry.buyers.len() < before, entry.begun) {
             (false, _) => GivenUp::Answered,
             (true, true) => GivenUp::TooLate,
@@ -247,10 +257,17 @@ impl Waiting {
         self.rivals_waiting
     }
 
+    /// How many wait for the same order of an earlier buyer. (An entry whose buyers gave up counts for nobody.)
+    pub(super) fn repeats(&self) -> usize {
+        self.buyers.saturating_sub(self.entries.len())
+    }
+
     /// Leaves out who gave up; whether anybody is left.
     fn is_wanted(&mut self, key: &RequestKey, now: Instant) -> bool {
         let Some(entry) = self.entries.get_mut(key) else { return false };
+        let before = entry.buyers.len();
         entry.buyers.retain(|buyer| !buyer.answer.is_closed());
+        self.buyers -= before - entry.buyers.len();
         if entry.buyers.is_empty() {
             self.entries.remove(key);
             self.admit_rivals(key, now);

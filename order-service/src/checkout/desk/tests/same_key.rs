@@ -128,3 +128,28 @@ async fn a_rival_that_hung_up_makes_room_at_once() {
     }
     assert_eq!(counted.desk.waiting(), 0);
 }
+
+/// As an answer may be late, and every 503 asks for a repeat.
+#[tokio::test]
+async fn no_more_repeats_wait_than_orders_may_and_one_that_hung_up_makes_room_at_once() {
+    let mut counted = open(2, 100, 100, PATIENCE);
+    let (first, batch) = counted.busy().await;
+    let stays = counted.place(order(1000, "first", &[1])).await;
+    let gone = counted.place(order(1000, "first", &[1])).await;
+    assert_eq!(counted.desk.place(order(1000, "first", &[1])).await, Err(CheckoutError::Overloaded));
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let in_its_place = counted.place(order(1000, "first", &[1])).await;
+    batch.buy();
+    for answer in [first, stays, in_its_place] {
+        answer.await.unwrap().unwrap();
+    }
+    // Nobody is counted any more.
+    let (first, batch) = counted.busy().await;
+    let repeats =
+        [counted.place(order(1000, "first", &[1])).await, counted.place(order(1000, "first", &[1])).await];
+    batch.buy();
+    for answer in [first].into_iter().chain(repeats) {
+        answer.await.unwrap().unwrap();
+    }
+}
