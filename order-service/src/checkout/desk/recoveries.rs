@@ -5,7 +5,7 @@
 //! (`a_worker_does_not_wait_for_a_lost_commit`). Until they are answered they stay in the desk's book as orders whose
 //! transaction runs: repeats join them, another request under their key waits.
 //!
-//! **A head start.** Usually a new connection tells in some milliseconds. The worker waits for so long, so that who came first is
+//! **A head start.** Usually a new connection tells within 30 ms. The worker waits for a little longer, so that who came first is
 //! served first, and on one product its next batch and the recovery do not want the same row
 //! (`a_recovery_that_ends_at_once_comes_before_those_who_came_later`).
 //!
