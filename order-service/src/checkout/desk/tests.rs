@@ -13,6 +13,8 @@ use uuid::Uuid;
 mod recoveries;
 mod same_key;
 
+/// What buyers wait for who are to run out of time: longer than a machine stands still in the middle of a scene.
+const SHORT: Duration = Duration::from_millis(500);
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -213,7 +215,7 @@ async fn who_hung_up_before_his_order_began_is_not_bought_for() {
 
 #[tokio::test]
 async fn out_of_time_is_nothing_done_before_the_order_began_and_unknown_after() {
-    let mut counted = open(100, 100, 100, Duration::from_millis(20));
+    let mut counted = open(100, 100, 100, SHORT);
     let (first, batch) = counted.busy().await;
     let second = counted.place(order(2, "k", &[1])).await;
     let first = first.await.unwrap().unwrap_err();
@@ -228,7 +230,7 @@ async fn out_of_time_is_nothing_done_before_the_order_began_and_unknown_after() 
 
 #[tokio::test]
 async fn an_order_that_was_rolled_back_into_the_slow_lane_is_nothing_done_when_it_runs_out_of_time() {
-    let mut counted = open(100, 100, 100, Duration::from_millis(50));
+    let mut counted = open(100, 100, 100, SHORT);
     let (first, batch) = counted.busy().await;
     batch.held(1);
     let _keeps_the_slow_lane_busy = counted.begun().await;

@@ -71,7 +71,7 @@ async fn a_rival_that_gave_up_is_not_bought_for_and_one_takes_the_place_of_an_or
 
 #[tokio::test]
 async fn a_rival_that_ran_out_of_time_is_not_bought_for() {
-    let mut counted = open(100, 100, 100, Duration::from_millis(20));
+    let mut counted = open(100, 100, 100, SHORT);
     let (_first, batch) = counted.busy().await;
     let rival = counted.place(order(1000, "first", &[2])).await;
     let error = rival.await.unwrap().unwrap_err();
