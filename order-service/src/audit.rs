@@ -17,6 +17,7 @@
 //! end of the topic, however long ago the window is, since an event may be published at any time after its order.
 
 pub mod comparison;
+pub mod content;
 pub mod record;
 pub mod report;
 pub mod retention;

@@ -61,7 +61,7 @@ enum Command {
     Events(events::EventsCommand),
     /// Compare the orders of a time with the topic: exit code 0 if every order has its event and every record is an
     /// order's event under its key, 1 if not, or if it cannot be told, 2 for a wrong usage. It only reads, and joins no consumer group. Memory:
-    /// some 40 MB, for moments 80, for each million orders
+    /// some 48 MB, for moments 96, for each million orders
     Audit(audit::AuditArguments),
 }
 

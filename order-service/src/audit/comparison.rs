@@ -3,13 +3,14 @@
 //! Orders on one side, records on the other, told in any order of the records; the answer is what is missing, repeated
 //! or unexpected. Pure data: no clock, no database, no Kafka.
 //!
-//! An order and its record know each other by order id *and* event id. A record of no order that was told is a
+//! An order and its record know each other by order id *and* event id, and say the same ([`super::content`]). A record of no order that was told is a
 //! stranger: it may belong to an order that was committed after the orders were read, so whoever asks must look it up
 //! ([`Comparison::strangers`], [`Comparison::introduce`]) before it counts as unexpected.
 //!
-//! **Memory**: 40 bytes for each order in one vector (40 MB a million, twice that for moments while it grows), sorted
+//! **Memory**: 48 bytes for each order in one vector (48 MB a million, twice that for moments while it grows), sorted
 //! once and searched by halving; records are counted, not kept, but for the first few of each kind of finding.
 
+use super::content::Content;
 use super::record::{Event, Place, Seen};
 use super::report::{Counts, Findings, Report, Told};
 use chrono::{DateTime, Utc};
@@ -49,6 +50,7 @@ struct Standing {
     order_id: i64,
     completed_at_micros: i64,
     event_id: Uuid,
+    content: Content,
     /// How many records carry its event; it stops at the greatest.
     records: u16,
     waits: Waits,
@@ -60,9 +62,16 @@ pub struct Orders(Vec<Standing>);
 
 impl Orders {
     /// Adds an order; each once, in any order.
-    pub fn push(&mut self, order_id: i64, event_id: Uuid, completed_at: DateTime<Utc>) {
+    pub fn push(&mut self, order_id: i64, event_id: Uuid, completed_at: DateTime<Utc>, content: Content) {
         let completed_at_micros = completed_at.timestamp_micros();
-        self.0.push(Standing { order_id, completed_at_micros, event_id, records: 0, waits: Waits::No });
+        self.0.push(Standing {
+            order_id,
+            completed_at_micros,
+            event_id,
+            content,
+            records: 0,
+            waits: Waits::No,
+        });
     }
 }
 
@@ -125,6 +134,9 @@ impl Comparison {
         match self.find(event.order_id) {
             Some(standing) if standing.event_id == event.event_id => {
                 standing.records = standing.records.saturating_add(1);
+                if event.content != Some(standing.content) {
+                    self.findings.different(place, &event);
+                }
                 self.check_key(place, event);
             }
             Some(standing) => {

@@ -1,6 +1,7 @@
 //! What is hidden from a comparison is found, and nothing else.
 
 use super::*;
+use crate::audit::content::StoredOrder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -21,12 +22,28 @@ fn id(order: i64) -> Uuid {
 
 fn comparison(orders: impl IntoIterator<Item = i64>) -> Comparison {
     let mut told = Orders::default();
-    orders.into_iter().for_each(|order| told.push(order, id(order), second(order)));
+    orders.into_iter().for_each(|order| told.push(order, id(order), second(order), content(order)));
     Comparison::new(window(), told, LIMIT)
 }
 
+/// What an order says, and its event; made of its number.
+fn content(order: i64) -> Content {
+    let lines = vec![order, 1, 10];
+    let user_id = order;
+    let completed_at = second(order);
+    Content::of_order(&StoredOrder {
+        completed_at,
+        user_id,
+        coupon_id: None,
+        total_amount: 10,
+        discount_amount: 0,
+        lines,
+    })
+}
+
 fn event(order_id: i64, event_id: Uuid) -> Event {
-    Event { order_id, event_id, occurred_at: second(order_id), wrong_key: None }
+    let content = Some(content(order_id));
+    Event { order_id, event_id, occurred_at: second(order_id), content, wrong_key: None }
 }
 
 fn seen(event: Event) -> Seen {
@@ -39,8 +56,20 @@ fn report(comparison: Comparison) -> Report {
 
 /// What the command's help, the README and the module's header say.
 #[test]
-fn an_order_takes_forty_bytes() {
-    assert_eq!(size_of::<Standing>(), 40);
+fn an_order_takes_forty_eight_bytes() {
+    assert_eq!(size_of::<Standing>(), 48);
+}
+
+#[test]
+fn a_record_that_says_something_else_than_its_order_is_found_and_is_its_event_all_the_same() {
+    let mut comparison = comparison([1, 2, 3]);
+    comparison.record(seen(event(1, id(1))));
+    comparison.record(seen(Event { content: Some(content(9)), ..event(2, id(2)) }));
+    comparison.record(seen(Event { content: None, ..event(3, id(3)) }));
+    let report = report(comparison);
+    let different: Vec<i64> = report.findings.different.first.iter().map(|one| one.order_id).collect();
+    assert_eq!((different, report.counts.published), (vec![2, 3], 3));
+    assert_eq!(report.broken(false).unwrap(), "2 record(s) that say something else than their order");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! # What an audit takes from a record
 //!
-//! Who it is about, and whether it stands under the key of its order. Nothing is guessed: an unknown version, a body
+//! Who it is about, what it says, and whether it stands under the key of its order. Nothing is guessed: an unknown version, a body
 //! that is not what its version says and two event ids that contradict each other are unreadable, as they are to the
 //! readers of the topic.
 
+use super::content::Content;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared_messages::headers::{EventHeaders, EventType};
@@ -57,6 +58,8 @@ pub struct Event {
     pub event_id: Uuid,
     /// When the order was completed, as the event says.
     pub occurred_at: DateTime<Utc>,
+    /// What it says of the order; none: less than an order knows.
+    pub content: Option<Content>,
     /// The record's key, if it is not that of its order.
     pub wrong_key: Option<String>,
 }
@@ -85,6 +88,7 @@ fn event(raw: &Raw<'_>) -> Result<Event, String> {
         order_id: message.order_id,
         event_id,
         occurred_at: message.occurred_at.as_datetime(),
+        content: Content::of_event(&message),
         wrong_key: wrong_key(raw.key, message.order_id),
     })
 }

@@ -86,6 +86,19 @@ pub struct Unexpected {
     pub stored_event_id: Option<Uuid>,
 }
 
+/// A record that says something else than its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Different {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Its order.
+    pub order_id: i64,
+    /// Its event id, which is the order's.
+    pub event_id: Uuid,
+}
+
 /// A record that stands under a key that is not its order's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +130,8 @@ pub struct Findings {
     pub missing: Kind<Told>,
     /// In the topic, and no order's event.
     pub unexpected: Kind<Unexpected>,
+    /// An order's event by its id, and saying something else than the order.
+    pub different: Kind<Different>,
     /// Under another key than their order's.
     pub wrong_key: Kind<WrongKey>,
     /// No event that can be read.
@@ -136,6 +151,7 @@ impl Findings {
         Self {
             missing: Kind::up_to(limit),
             unexpected: Kind::up_to(limit),
+            different: Kind::up_to(limit),
             wrong_key: Kind::up_to(limit),
             unreadable: Kind::up_to(limit),
             repeated: Kind::up_to(limit),
@@ -148,6 +164,10 @@ impl Findings {
     pub(super) fn unexpected(&mut self, place: Place, event: &Event, stored_event_id: Option<Uuid>) {
         let (order_id, event_id) = (event.order_id, event.event_id);
         self.unexpected.add(Unexpected { place, order_id, event_id, stored_event_id });
+    }
+
+    pub(super) fn different(&mut self, place: Place, event: &Event) {
+        self.different.add(Different { place, order_id: event.order_id, event_id: event.event_id });
     }
 
     pub(super) fn wrong_key(&mut self, place: Place, order_id: i64, key: String) {
@@ -187,11 +207,12 @@ impl Report {
 
     /// In a few words what breaks the promise; nothing when it was kept. Repeats are allowed, unless it is `strict`.
     pub fn broken(&self, strict: bool) -> Option<String> {
-        let Findings { missing, unexpected, wrong_key, unreadable, repeated, .. } = &self.findings;
+        let Findings { missing, unexpected, different, wrong_key, unreadable, repeated, .. } = &self.findings;
         let repeats = if strict { repeated.count } else { 0 };
         let broken: Vec<String> = [
             (missing.count, "order(s) without an event"),
             (unexpected.count, "record(s) that no order has"),
+            (different.count, "record(s) that say something else than their order"),
             (wrong_key.count, "record(s) under a wrong key"),
             (unreadable.count, "unreadable record(s)"),
             (repeats, "event(s) more than once"),
@@ -219,11 +240,13 @@ impl fmt::Display for Report {
         line("records", records_read, "read from the topic")?;
         line("of other orders", records_of_other_orders, "of them, completed at another time or since")?;
         line("unexpected", all.unexpected.count, "of them are no order's event")?;
+        line("different", all.different.count, "of them say something else than their order")?;
         line("wrong key", all.wrong_key.count, "of them stand under a key that is not their order's")?;
         line("unreadable", all.unreadable.count, "of them are no event of a known version")?;
         line("repeated", all.repeated.count, "events stand there more than once, under the same id")?;
         list(f, "missing", &all.missing)?;
         list(f, "unexpected", &all.unexpected)?;
+        list(f, "different", &all.different)?;
         list(f, "wrong key", &all.wrong_key)?;
         list(f, "unreadable", &all.unreadable)?;
         list(f, "repeated", &all.repeated)?;
@@ -264,6 +287,13 @@ impl fmt::Display for Unexpected {
             }
             None => write!(f, "{place} has event {event_id} of order {order_id}, which does not exist"),
         }
+    }
+}
+
+impl fmt::Display for Different {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, order_id, event_id } = self;
+        write!(f, "{place} has event {event_id} of order {order_id}, and not as the order is")
     }
 }
 

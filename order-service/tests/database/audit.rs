@@ -26,6 +26,7 @@ use uuid::Uuid;
 cases!(
     an_audit_of_a_clean_run_finds_nothing,
     an_audit_finds_a_lost_an_invented_and_a_repeated_event,
+    an_event_that_says_something_else_than_its_order_is_found,
     a_record_under_a_wrong_key_and_one_that_cannot_be_read_are_found,
     what_waits_in_the_outbox_or_in_quarantine_is_not_missing,
     what_is_published_between_the_looks_is_neither_missing_nor_unexpected,
@@ -124,6 +125,23 @@ async fn an_audit_finds_a_lost_an_invented_and_a_repeated_event(rig: Arc<Rig>) {
     assert_eq!((repeats.first[0].order.order_id, repeats.first[0].records), (repeated.id.0, 3));
     let told = report.broken(false).unwrap();
     assert_eq!(told, "1 order(s) without an event, 2 record(s) that no order has");
+}
+
+async fn an_event_that_says_something_else_than_its_order_is_found(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let settings = relay_settings(&shop, &broker, &[]);
+    let orders = place(&shop, 4).await;
+    publish(&shop, &settings).await;
+    let mut other_product = orders[1].clone();
+    other_product.lines[0].product_id.0 += 1;
+    send(&broker, &[event(&orders[0]), event(&other_product)]);
+    // And one whose order was changed behind its event's back.
+    shop.execute(&format!("UPDATE order_line SET quantity = 2 WHERE order_id = {}", orders[3].id)).await;
+    let report = audit(&settings).await;
+    let mut found: Vec<i64> = report.findings.different.first.iter().map(|one| one.order_id).collect();
+    found.sort_unstable();
+    assert_eq!(found, [orders[1].id.0, orders[3].id.0], "{report}");
+    assert_eq!(report.broken(false).unwrap(), "2 record(s) that say something else than their order");
 }
 
 async fn a_record_under_a_wrong_key_and_one_that_cannot_be_read_are_found(rig: Arc<Rig>) {

@@ -2,7 +2,20 @@
 //!
 //! Something fails at the worst moment, and then the ledger is asked whether the promise was kept: a buyer who was
 //! told that he has bought has, once; one who was told that he has not has not; order and event are both there or
-//! neither. Each module names its points in the design's numbering.
+//! neither. Each module names its points in the design's numbering. Those of the relay, where the topic is the last station:
+//!
+//! | point | cases that the ledger judges |
+//! |---|---|
+//! | P3 | [`relay_instances`], [`before_commit`] |
+//! | P6 | `relay`: a broker that is away, brokers that hang; [`large_backlog`] (memory) |
+//! | P7 | [`lost_acks`]; `relay`: a relay that died between acknowledgement and delete |
+//! | P9 | [`relay_instances`]: frozen; `relay_lease`: two relays at once |
+//! | P10 | `quarantine` |
+//! | P11 | `relay`: a row of a lower seq; `scan_floor`: writers that are open, prepared transactions |
+//! | P12 | `scan_floor`: a held snapshot and writers of other databases; [`large_backlog`] (reads) |
+//! | P13 | `broker_faults`; `relay`: leaderless partitions |
+//! | P14 | `broker_faults`: fatal, full queue; `quarantine`: permission, topic |
+//! | P17 | [`large_backlog`], [`relay_instances`]: a backlog whose lease moves |
 
 pub(crate) mod at_commit;
 pub(crate) mod before_commit;

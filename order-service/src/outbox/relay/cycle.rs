@@ -36,6 +36,10 @@ impl Relay {
     /// row would else be read, and sent, a second time.
     pub(super) async fn cycle(&mut self, session: &Session) -> Result<bool, DatabaseError> {
         self.take_deliveries();
+        if self.has_rows_to_quarantine() {
+            // They move first: a read would find them, and they would be sent once more.
+            return Ok(false);
+        }
         let began = Instant::now();
         self.rebook_if_partitions_changed();
         let hanging = self.hanging_partitions(began);

@@ -131,6 +131,11 @@ impl Relay {
         self.held.forget(seq);
     }
 
+    /// Whether rows were refused for good and are still in the outbox.
+    pub(super) fn has_rows_to_quarantine(&self) -> bool {
+        !self.held.refused.is_empty()
+    }
+
     /// Whether an earlier row of its key is in quarantine; if so, it follows.
     pub(super) fn follows_into_quarantine(&mut self, row: &PendingMessage) -> bool {
         let follows = self.held.keys.get(&row.message.key).is_some_and(|lowest| row.seq > *lowest);

@@ -129,14 +129,9 @@ async fn drain(rig: &Rig, rows: usize) -> Drained {
     let took = began.elapsed();
     drop(snapshot);
 
-    // Sessions that have gone have handed in what they have read; nobody else has read so far.
-    shop.until_alone().await;
-    let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'outbox'";
-    assert_eq!(shop.number(scans).await, 0, "the table is never scanned");
-    let read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'outbox_pkey'";
-    let entries_read = usize::try_from(shop.number(read).await).unwrap();
     let looks = 2 * (usize::try_from(took.as_secs()).unwrap() + MOVES + 2);
     let most = ENTRIES_OF_A_ROW * rows + ENTRIES_OF_A_LOOK * looks;
+    let entries_read = entries_read(&shop).await;
     assert!(entries_read <= most, "{entries_read} entries of the index were read for {rows} rows");
     assert_eq!(shop.number("SELECT count(*) FROM outbox").await, 0);
 
@@ -145,6 +140,15 @@ async fn drain(rig: &Rig, rows: usize) -> Drained {
     assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
     assert!(watched.in_flight <= MOST_IN_FLIGHT, "{} in flight", watched.in_flight);
     Drained { took, repeats, entries_read, resident: watched.resident, in_flight: watched.in_flight }
+}
+
+/// By everybody so far: sessions that have gone have handed in what they have read.
+async fn entries_read(shop: &Shop) -> usize {
+    shop.until_alone().await;
+    let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'outbox'";
+    assert_eq!(shop.number(scans).await, 0, "the table is never scanned");
+    let read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'outbox_pkey'";
+    usize::try_from(shop.number(read).await).unwrap()
 }
 
 /// Until so many rows are published, as the one that publishes notes it; by no look at the outbox, which would count.
