@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::consumer_group::offset_tracker::NextOffset;
-use crate::consumer_group::watchdog::Reach;
+use crate::consumer_group::watchdog::{Reach, Work};
 use crate::delivery::Fault;
 use crate::delivery::call::{NotDelivered, Report};
 use crate::delivery::ceiling::RecentDeadLetters;
@@ -13,6 +13,8 @@ use crate::delivery::dead_letters::ParkingReport;
 use crate::sink::DeliveryFailure;
 use shared_messages::dead_letter::DeadLetterCause;
 
+#[path = "assignments_closing_tests.rs"]
+mod closing;
 #[path = "assignments_window_tests.rs"]
 mod windows;
 
@@ -184,18 +186,22 @@ fn a_partition_that_was_never_fetched_has_work_and_says_why_it_is_not() {
     let mut assignments = assigned(&[0]);
     let unknown = Seen { end: None, reach: Reach::NoLeader };
     let (_, movements) = assignments.look(&BTreeMap::from([(0, unknown)]), false, now);
-    assert_eq!((movements[0].1.unread, movements[0].1.reach), (true, Reach::NoLeader));
+    assert_eq!((movements[0].1.work, movements[0].1.reach), (Work::Unread, Reach::NoLeader));
     let (_, movements) = assignments.look(&BTreeMap::from([(0, unknown)]), true, now);
     assert_eq!(
-        (movements[0].1.unread, movements[0].1.reach),
-        (false, Reach::InReach),
+        (movements[0].1.work, movements[0].1.reach),
+        (Work::Nothing, Reach::Connected),
         "all of Kafka is away"
     );
     let (_, movements) = assignments.look(&ending_at(1), false, now);
-    assert!(movements[0].1.unread, "it was begun at its beginning, and has a record");
+    assert_eq!(movements[0].1.work, Work::Unread, "it was begun at its beginning, and has a record");
     assignments.stop(0);
     let (_, movements) = assignments.look(&BTreeMap::from([(0, unknown)]), false, now);
-    assert_eq!((movements[0].1.unread, movements[0].1.reach), (false, Reach::InReach), "an operator decides");
+    assert_eq!(
+        (movements[0].1.work, movements[0].1.reach),
+        (Work::Nothing, Reach::Connected),
+        "an operator decides"
+    );
 }
 
 #[test]
@@ -205,20 +211,24 @@ fn offsets_that_are_no_records_are_neither_lag_nor_work() {
     // What the client says before it has begun to fetch.
     assignments.is_fetched_to(0, -1001);
     let (status, movements) = assignments.look(&ending_at(0), false, now);
-    assert_eq!((status.partitions[0].lag, movements[0].1.has_work()), (Some(0), false), "it is empty");
+    assert_eq!((status.partitions[0].lag, movements[0].1.work), (Some(0), Work::Nothing), "it is empty");
     assignments.take_in(0, 0, None, ("", 1));
     let call = assignments.start_next(now).unwrap();
     assignments.reported(report(&call, Ok(())), now);
     // A transaction's marker lies at offset 1, which the client never hands over.
     let ends = ending_at(2);
     let (status, movements) = assignments.look(&ends, false, now);
-    assert_eq!((status.partitions[0].lag, movements[0].1.has_work()), (Some(1), true), "it may be a record");
+    assert_eq!(
+        (status.partitions[0].lag, movements[0].1.work),
+        (Some(1), Work::Unread),
+        "it may be a record"
+    );
     assignments.is_fetched_to(0, 2);
     let (status, movements) = assignments.look(&ends, false, now);
-    assert_eq!((status.partitions[0].lag, movements[0].1.has_work()), (Some(0), false));
+    assert_eq!((status.partitions[0].lag, movements[0].1.work), (Some(0), Work::Nothing));
     assignments.take_in(0, 2, None, ("", 1));
     let (status, movements) = assignments.look(&ending_at(3), false, now);
-    assert_eq!((status.partitions[0].lag, movements[0].1.has_work()), (Some(2), true));
+    assert_eq!((status.partitions[0].lag, movements[0].1.work), (Some(2), Work::Unfinished));
 }
 
 #[test]
@@ -237,7 +247,7 @@ fn what_a_pause_threw_away_is_still_to_be_read() {
     // The client had fetched up to there before the pause, and says so until it fetches again.
     assignments.is_fetched_to(0, 9);
     let (_, movements) = assignments.look(&ending_at(9), false, now);
-    assert!(movements[0].1.has_work());
+    assert_eq!(movements[0].1.work, Work::Unread);
 }
 
 #[test]
@@ -306,43 +316,6 @@ fn parked_next(assignments: &mut Assignments<&'static str>, now: Instant) -> Par
 fn unwritten(parking: &Parking<&'static str>) -> ParkingReport {
     let Parking { assignment, partition, offset, .. } = *parking;
     ParkingReport { assignment, partition, offset, outcome: Err("no broker has taken it".to_owned()) }
-}
-
-#[test]
-fn what_others_have_overtaken_is_caught_up_with_before_a_partition_is_handed_back() {
-    let now = Instant::now();
-    let mut assignments = assigned(&[0]);
-    for (offset, key) in [(0, "a"), (1, "a"), (2, "b"), (3, "c"), (4, "a")] {
-        assignments.take_in(0, offset, Some(key.as_bytes()), (key, 1));
-    }
-    let (first, overtakes) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
-    assert_eq!((first.offset, overtakes.offset), (0, 2));
-    assignments.close(0);
-    assignments.reported(report(&overtakes, Ok(())), now);
-    assignments.reported(report(&first, Ok(())), now);
-    assert_eq!(assignments.committable(&[0]), commits(1));
-    assert!(assignments.are_draining(&[0]), "offset 2 would be repeated");
-    let overtaken = assignments.start_next(now).unwrap();
-    assert_eq!(overtaken.offset, 1);
-    assert!(assignments.start_next(now).is_none(), "nothing new starts");
-    assignments.reported(report(&overtaken, Ok(())), now);
-    assert_eq!(assignments.committable(&[0]), commits(3));
-    assert!(!assignments.are_draining(&[0]));
-}
-
-#[test]
-fn a_partition_is_handed_back_without_what_stands_behind_a_failure() {
-    let now = Instant::now();
-    let mut assignments = assigned(&[0]);
-    for (offset, key) in [(0, "a"), (1, "a"), (2, "b")] {
-        assignments.take_in(0, offset, Some(key.as_bytes()), (key, 1));
-    }
-    let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
-    assignments.close(0);
-    assignments.reported(report(&second, Ok(())), now);
-    assert_eq!(assignments.reported(failed(&first), now), Reported::LeftToTheNextOwner);
-    assert!(!assignments.are_draining(&[0]), "what is behind it cannot be committed");
-    assert!(assignments.start_next(now).is_none());
 }
 
 #[test]

@@ -45,8 +45,6 @@ pub(crate) struct Group {
     last_report: Option<Instant>,
     /// Calls that had ended when records were read last.
     ended_before: u64,
-    /// It has stalled: see [`super::oversight`].
-    pub(super) rests: bool,
     pub(super) overseer: Overseer,
     /// Whether the present client ever had partitions of the topic.
     client_knew_the_topic: bool,
@@ -92,7 +90,6 @@ impl Group {
             in_flight_limit: delivery.in_flight_limit,
             last_report: None,
             ended_before: 0,
-            rests: false,
             overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
             client_knew_the_topic: false,
             drain_timeout: delivery.drain_timeout,

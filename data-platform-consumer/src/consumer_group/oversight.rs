@@ -16,7 +16,7 @@ use rdkafka::consumer::Consumer;
 
 use super::assignment::Seen;
 use super::group::Group;
-use super::watchdog::{Movement, Reach, Verdict, Watchdog};
+use super::watchdog::{Movement, Reach, Verdict, Watchdog, Work};
 use super::{GroupConsumer, Signal};
 use crate::status::Status;
 
@@ -32,6 +32,8 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 pub(super) struct Overseer {
     watchdog: Watchdog,
     patience: Duration,
+    /// It has stalled, and is to stay out of the group for a while.
+    rests: bool,
     seen: BTreeMap<i32, Seen>,
     next: Instant,
     next_look_up: Instant,
@@ -44,6 +46,7 @@ impl Overseer {
         Self {
             watchdog: Watchdog::new(patience),
             patience,
+            rests: false,
             seen: BTreeMap::new(),
             next: now,
             next_look_up: now,
@@ -102,12 +105,12 @@ impl Group {
 
     fn tell_what_stands_still(&mut self, movements: Vec<(i32, Movement)>, now: Instant) {
         let all_move = self.health.has_joined()
-            && movements.iter().all(|(_, movement)| movement.moved || !movement.has_work());
+            && movements.iter().all(|(_, movement)| movement.moved || movement.work == Work::Nothing);
         let Verdict { standing, leave } = self.overseer.watchdog.look(movements, now);
         if leave {
             self.health.delivery.stalled(&standing, self.overseer.patience);
             self.client_is_broken = true;
-            self.rests = true;
+            self.overseer.rests = true;
             return;
         }
         self.health.delivery.unreadable(&standing, self.overseer.patience);
@@ -116,9 +119,9 @@ impl Group {
         }
     }
 
-    /// How long it stays out at least.
-    pub(super) fn rest(&self) -> Duration {
-        LONGEST_REST.min(self.overseer.patience)
+    /// How long it is to stay out at least, if it has stalled.
+    pub(super) fn take_rest(&mut self) -> Option<Duration> {
+        std::mem::take(&mut self.overseer.rests).then(|| LONGEST_REST.min(self.overseer.patience))
     }
 
     /// Whether a member that has stalled may come back: at least half of its places are free. With fewer it would take as many

@@ -88,14 +88,14 @@ impl PollLoop {
 fn wait_for_next_client(context: &GroupContext, wait: Duration) {
     let mut group = context.group();
     group.forget_assignments();
-    let rests = std::mem::take(&mut group.rests);
-    let wait = if rests { group.rest().max(wait) } else { wait };
+    let rest = group.take_rest();
+    let wait = rest.map_or(wait, |rest| rest.max(wait));
     tracing::warn!("a new Kafka client is set up in {wait:?}");
     let deadline = Instant::now() + wait;
     while Instant::now() < deadline && !group.is_stopping() {
         group.await_only_signals(deadline.saturating_duration_since(Instant::now()));
     }
-    if !rests || group.has_room_to_come_back() {
+    if rest.is_none() || group.has_room_to_come_back() {
         return;
     }
     tracing::warn!("it waits for calls to end first, as there is no room to work");

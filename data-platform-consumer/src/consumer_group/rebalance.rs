@@ -245,7 +245,7 @@ fn reach(partition: &Partition, statistics: &Statistics) -> Reach {
     // Another replica than the leader, where the brokers have named one; and none while it changes.
     let serving = if partition.broker < 0 { partition.leader } else { partition.broker };
     let is_up = statistics.brokers.values().any(|broker| broker.nodeid == serving && broker.state == "UP");
-    if is_up { Reach::InReach } else { Reach::BrokerAway(serving) }
+    if is_up { Reach::Connected } else { Reach::BrokerAway(serving) }
 }
 
 fn assign(consumer: &GroupConsumer, partitions: &TopicPartitionList) -> KafkaResult<()> {

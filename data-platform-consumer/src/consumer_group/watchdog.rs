@@ -23,11 +23,21 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
     #[default]
-    InReach,
+    Connected,
     /// The brokers say that nobody leads it.
     NoLeader,
     /// There is no connection to this broker, which is to serve it.
     BrokerAway(i32),
+}
+
+/// What there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Nothing,
+    /// There are records to be read, or nothing is known of the partition yet.
+    Unread,
+    /// Records were read and are not finished; whether there are more or not.
+    Unfinished,
 }
 
 /// How one partition looks.
@@ -35,20 +45,11 @@ pub(crate) enum Reach {
 pub(crate) struct Movement {
     /// Anything at all: a record was read, a call ended, well or not, a dead letter was answered for.
     pub(crate) moved: bool,
-    /// Records that were read and are not finished.
-    pub(crate) unfinished: bool,
-    /// There are records to be read, or nothing is known of the partition yet.
-    pub(crate) unread: bool,
-    /// In reach, too, if nothing is to be fetched from it now.
+    pub(crate) work: Work,
+    /// Connected, too, if nothing is to be fetched from it now.
     pub(crate) reach: Reach,
     /// The platform is away, or an operator must decide.
     pub(crate) waits_on_purpose: bool,
-}
-
-impl Movement {
-    pub(crate) fn has_work(&self) -> bool {
-        self.unfinished || self.unread
-    }
 }
 
 /// Why a partition does not move.
@@ -114,7 +115,7 @@ impl Watchdog {
         let mut standing = Vec::new();
         for (partition, movement) in partitions {
             let out_of_reach = match movement.reach {
-                Reach::InReach => None,
+                Reach::Connected => None,
                 Reach::NoLeader => Some(Standstill::NoLeader),
                 Reach::BrokerAway(broker) => Some(Standstill::BrokerAway(broker)),
             };
@@ -126,13 +127,15 @@ impl Watchdog {
                 }
             }
             // What cannot be fetched has its own cause; what was read of it before ends all the same.
-            let has_work = movement.unfinished || (movement.unread && out_of_reach.is_none());
-            if has_work && !movement.moved && !movement.waits_on_purpose {
+            let cause = match movement.work {
+                Work::Unfinished => Standstill::CallsDoNotEnd,
+                Work::Unread if out_of_reach.is_none() => Standstill::NotFetched,
+                Work::Unread | Work::Nothing => continue,
+            };
+            if !movement.moved && !movement.waits_on_purpose {
                 let since = still_before.get(&partition).copied().unwrap_or(now);
                 self.still_since.insert(partition, since);
                 if is_long(since) {
-                    let cause =
-                        if movement.unfinished { Standstill::CallsDoNotEnd } else { Standstill::NotFetched };
                     standing.push((partition, cause));
                 }
             }

@@ -1,8 +1,8 @@
 use super::*;
 
 const STILL: Movement =
-    Movement { moved: false, unfinished: true, unread: true, reach: Reach::InReach, waits_on_purpose: false };
-const UNREAD: Movement = Movement { unfinished: false, ..STILL };
+    Movement { moved: false, work: Work::Unfinished, reach: Reach::Connected, waits_on_purpose: false };
+const UNREAD: Movement = Movement { work: Work::Unread, ..STILL };
 const NOTHING: Verdict = Verdict { standing: Vec::new(), leave: false };
 
 fn calls_do_not_end(partition: i32) -> Verdict {
@@ -38,7 +38,7 @@ fn a_process_that_was_frozen_has_not_stalled() {
 fn what_has_nothing_to_do_or_waits_on_purpose_has_not() {
     let start = Instant::now();
     let mut watchdog = Watchdog::new(Duration::from_secs(10));
-    let idle = Movement { unread: false, ..UNREAD };
+    let idle = Movement { work: Work::Nothing, ..UNREAD };
     let waits = Movement { waits_on_purpose: true, ..STILL };
     for second in 0..100 {
         let now = start + Duration::from_secs(second);
@@ -58,7 +58,7 @@ fn a_partition_that_cannot_be_read_is_told_from_calls_that_do_not_end() {
     let leaderless = Movement { reach: Reach::NoLeader, ..UNREAD };
     let stays = Verdict { standing: vec![(1, Standstill::NoLeader)], leave: false };
     assert_eq!(after_long(leaderless), stays, "nobody could do better");
-    let nothing_known_to_be_unread = Movement { unread: false, ..leaderless };
+    let nothing_known_to_be_unread = Movement { work: Work::Nothing, ..leaderless };
     assert_eq!(after_long(nothing_known_to_be_unread), stays, "what it has now, nobody knows");
     let others_move = Movement { moved: true, ..leaderless };
     assert_eq!(after_long(others_move), stays, "retries of what was read before do not hide it");

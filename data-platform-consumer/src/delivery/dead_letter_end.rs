@@ -6,11 +6,12 @@
 //!
 //! Everything here blocks the thread, and is bounded. It joins no group and commits nothing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use shared_messages::dead_letter::{DeadLetter, is_resolution, parking_resumed_of};
@@ -18,11 +19,11 @@ use shared_messages::dead_letter::{DeadLetter, is_resolution, parking_resumed_of
 use super::Record;
 use super::ceiling::RecentDeadLetters;
 use crate::kafka_clients;
+use crate::kafka_clients::spans::{self, Interrupted, Span};
 use crate::settings::KafkaSettings;
 
 /// All of it may take so long.
 const LIMIT: Duration = Duration::from_secs(10);
-const ONE_WAIT: Duration = Duration::from_millis(100);
 
 /// Which dead letters to look for.
 #[derive(Debug, Clone)]
@@ -122,32 +123,16 @@ fn read_from(
     deadline: Instant,
     mut take: impl FnMut(&BorrowedMessage<'_>),
 ) -> KafkaResult<()> {
-    if start >= high {
-        return Ok(());
-    }
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, partition, Offset::Offset(start))?;
-    reader.assign(&from)?;
-    loop {
-        match reader.poll(ONE_WAIT.min(left(deadline))) {
-            Some(Ok(record)) => {
-                if record.offset() < high {
-                    take(&record);
-                }
-                if record.offset() + 1 >= high {
-                    return Ok(());
-                }
-            }
-            // What stands before the end can be a transaction's marker, which is no record.
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(_)) | None if Instant::now() < deadline => {}
-            Some(Err(error)) => return Err(error),
-            None => {
-                let timed_out = rdkafka::error::RDKafkaErrorCode::OperationTimedOut;
-                return Err(KafkaError::MessageConsumption(timed_out));
-            }
-        }
-    }
+    let span = BTreeMap::from([(partition, Span { low: start, high })]);
+    let is_late = || Instant::now() >= deadline;
+    let read = spans::read(reader, topic, span, left(deadline), is_late, |record| {
+        take(record);
+        true
+    });
+    read.map_err(|interrupted| match interrupted {
+        Interrupted::Stopped => KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
+        Interrupted::Kafka(error) => error,
+    })
 }
 
 fn left(deadline: Instant) -> Duration {

@@ -16,10 +16,11 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::consumer_group::RefusedByClient;
 use crate::delivery::Record;
+use crate::kafka_clients::spans::{self, Interrupted};
 use crate::kafka_clients::{self, Ears, refused};
 use crate::settings::KafkaSettings;
 
-/// One wait for a record; the limit is looked at in between.
+/// A look-up is granted so much, however late it is.
 const ONE_WAIT: Duration = Duration::from_millis(100);
 
 /// Why a topic cannot be read.
@@ -50,12 +51,8 @@ pub enum ReadError {
     },
 }
 
-/// The offsets of one partition at one moment: from the lowest to the one that the next record will have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ends {
-    pub(crate) low: i64,
-    pub(crate) high: i64,
-}
+/// The offsets of one partition at one moment.
+pub(crate) use crate::kafka_clients::spans::Span as Ends;
 
 /// A client of one topic that is no member of the group.
 pub(crate) struct TopicReader {
@@ -190,49 +187,12 @@ impl TopicReader {
     fn scan(
         &self,
         spans: BTreeMap<i32, Ends>,
-        mut take: impl FnMut(&BorrowedMessage<'_>) -> bool,
+        take: impl FnMut(&BorrowedMessage<'_>) -> bool,
     ) -> Result<(), ReadError> {
-        let mut open = spans;
-        let mut assigned = TopicPartitionList::new();
-        for (id, ends) in &open {
-            self.add(&mut assigned, *id, Offset::Offset(ends.low))?;
+        match spans::read(&self.consumer, &self.topic, spans, self.limit, || false, take) {
+            Ok(()) | Err(Interrupted::Stopped) => Ok(()),
+            Err(Interrupted::Kafka(error)) => Err(self.failed(&error)),
         }
-        self.consumer.assign(&assigned).map_err(|error| self.failed(&error))?;
-        let mut heard_at = Instant::now();
-        while !open.is_empty() {
-            let done = match self.consumer.poll(ONE_WAIT) {
-                Some(Ok(message)) => {
-                    // Offsets may have gaps, so the last one below the end need not be the end less one.
-                    let goes_on = open.get(&message.partition()).is_none_or(|ends| {
-                        message.offset() < ends.high && take(&message) && message.offset() + 1 < ends.high
-                    });
-                    // Only now: what `take` waits for is no silence of Kafka.
-                    heard_at = Instant::now();
-                    (!goes_on).then(|| message.partition())
-                }
-                Some(Err(KafkaError::PartitionEOF(id))) => {
-                    heard_at = Instant::now();
-                    Some(id)
-                }
-                Some(Err(error)) if refused(&error) => return Err(self.failed(&error)),
-                // It goes on by itself, or the silence tells.
-                Some(Err(_)) | None => None,
-            };
-            if let Some(id) = done.filter(|id| open.remove(id).is_some()) {
-                self.leave(id)?;
-            }
-            if heard_at.elapsed() >= self.limit {
-                return Err(self.failed(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
-            }
-        }
-        self.consumer.unassign().map_err(|error| self.failed(&error))
-    }
-
-    /// What comes behind the end is not fetched while the other partitions are read.
-    fn leave(&self, id: i32) -> Result<(), ReadError> {
-        let mut done = TopicPartitionList::new();
-        done.add_partition(&self.topic, id);
-        self.consumer.incremental_unassign(&done).map_err(|error| self.failed(&error))
     }
 
     fn add(&self, list: &mut TopicPartitionList, id: i32, offset: Offset) -> Result<(), ReadError> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Assignment, Intake, Window};
 use crate::consumer_group::offset_tracker::NextOffset;
 use crate::consumer_group::positions::StartPosition;
-use crate::consumer_group::watchdog::{Movement, Reach};
+use crate::consumer_group::watchdog::{Movement, Reach, Work};
 use crate::status::{IntakeStatus, PartitionStatus};
 
 /// What the client has seen of a partition.
@@ -86,11 +86,17 @@ impl<R> Assignment<R> {
         let is_fetched = intake == IntakeStatus::Open && !away.kafka;
         let next = self.next_read.or(started_at).max(self.fetched_to);
         let is_behind = end.map_or(is_fetched, |end| end > next.unwrap_or(0));
+        let work = if status.unfinished > 0 {
+            Work::Unfinished
+        } else if self.intake == Intake::Open && is_behind {
+            Work::Unread
+        } else {
+            Work::Nothing
+        };
         let movement = Movement {
             moved: std::mem::take(&mut self.movements) > 0,
-            unfinished: status.unfinished > 0,
-            unread: self.intake == Intake::Open && is_behind,
-            reach: if is_fetched { reach } else { Reach::InReach },
+            work,
+            reach: if is_fetched { reach } else { Reach::Connected },
             waits_on_purpose: away.platform
                 || away.kafka
                 || intake == IntakeStatus::AtCeiling

@@ -79,7 +79,7 @@ impl Judgement {
         for receipt in receipts {
             let Some(before) = last.insert(&receipt.event, receipt) else { continue };
             let explained = [before, receipt].into_iter().filter_map(|delivery| self.explained_by(delivery));
-            match explained.min() {
+            match explained.min_by_key(|(before, after)| *before + *after) {
                 Some((before, after)) => {
                     self.longest_before = before.max(self.longest_before);
                     self.longest_after = after.max(self.longest_after);
@@ -97,7 +97,9 @@ impl Judgement {
             let (before, after) = (it.from - delivery.at, delivery.at - it.until);
             (before.max(TimeDelta::zero()), after.max(TimeDelta::zero()))
         });
-        distances.filter(|(before, after)| *before <= UNCOMMITTED_FOR && *after <= HEARS_WITHIN).min()
+        distances
+            .filter(|(before, after)| *before <= UNCOMMITTED_FOR && *after <= HEARS_WITHIN)
+            .min_by_key(|(before, after)| *before + *after)
     }
 
     fn count(&self, fault: Fault) -> usize {

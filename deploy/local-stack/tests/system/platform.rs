@@ -24,8 +24,10 @@ pub(crate) struct Platform {
     shared: Arc<Shared>,
 }
 
+type Holds = Box<dyn Fn(&str) -> bool + Send>;
+
 struct Shared {
-    holds: Mutex<Box<dyn Fn(&str) -> bool + Send>>,
+    holds: Mutex<Holds>,
     events: watch::Sender<Events>,
 }
 
