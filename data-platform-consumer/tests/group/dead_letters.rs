@@ -168,7 +168,8 @@ fn the_ceiling_of_dead_letters_stops_the_partition_over_restarts_until_an_operat
     broker.order(1, 12);
     let member = Member::join("second", &broker, &platform, &two);
     member.await_alarm(DEAD_LETTER_CEILING);
-    platform.await_taken("the other partition flows", |taken| taken.len() == 2);
+    // The order behind the garbage may be read before the partition is stopped. It has another key, so it may be delivered, too.
+    platform.await_taken("the other partition flows", |taken| taken.iter().any(|it| it.order_id == 12));
     broker.await_committed(1, 2);
     assert_eq!((broker.dead_letters(0).len(), broker.committed(0)), (2, Some(2)));
     assert!(!member.readiness.is_ready());
