@@ -208,6 +208,12 @@ impl<R> Assignment<R> {
         self.intake == Intake::Open && !self.paused && self.tracker.span() >= records && moves()
     }
 
+    /// How many of its records are on their way to the platform.
+    pub(super) fn calls_on_the_wire(&self) -> usize {
+        let parking = self.at_fault.values().filter(|at_fault| at_fault.state == Parking::OnTheWire).count();
+        self.on_the_wire.saturating_sub(parking)
+    }
+
     /// What its unfinished records take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -15,6 +15,8 @@ use shared_messages::dead_letter::DeadLetterCause;
 
 #[path = "assignments_closing_tests.rs"]
 mod closing;
+#[path = "assignments_outage_tests.rs"]
+mod outages;
 #[path = "assignments_window_tests.rs"]
 mod windows;
 

@@ -106,7 +106,8 @@ impl Breaker {
         self.state == BreakerState::Closed
     }
 
-    /// Whether one more call may start beside those on the wire.
+    /// Whether one more call may start beside those on the wire for what is owned now. One of an earlier assignment does not count:
+    /// it may never end.
     pub(crate) fn may_start(&self, on_the_wire: usize, now: Instant) -> bool {
         self.has_room(on_the_wire) && self.held_until().is_none_or(|until| until <= now)
     }

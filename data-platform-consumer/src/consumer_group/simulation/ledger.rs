@@ -43,6 +43,8 @@ pub(super) struct Tenure {
     start: i64,
     /// The group has ended it, whether its member knows or not.
     pub(super) is_over: bool,
+    /// The member knows, and what it has on the wire of it is no part any more of what the breaker allows.
+    pub(super) is_revoked: bool,
     /// Its member hands it back.
     pub(super) is_closed: bool,
     /// Whether a call has failed, or the platform was away when it was closed.
@@ -118,6 +120,7 @@ impl Ledger {
             partition,
             start,
             is_over: false,
+            is_revoked: false,
             is_closed: false,
             has_failed: false,
             highest_begun: None,
@@ -182,16 +185,18 @@ impl Ledger {
             );
         }
         self.tenures[tenure].waits_for_retry.remove(&call.offset);
-        let on_the_wire = self.calls_of(member);
+        let on_the_wire = self.wire.values().filter(|on_the_wire| on_the_wire.member == member).count();
         assert!(on_the_wire < self.rules.in_flight_limit, "more calls than the limit");
-        self.members.entry(member).or_default().call_starts(on_the_wire, state, now);
+        let of_owned = self.calls_of_owned(member);
+        self.members.entry(member).or_default().call_starts(of_owned, state, now);
         self.calls += 1;
         self.wire.insert(self.calls, OnTheWire { member, tenure, call });
         self.calls
     }
 
-    fn calls_of(&self, member: MemberId) -> usize {
-        self.wire.values().filter(|on_the_wire| on_the_wire.member == member).count()
+    fn calls_of_owned(&self, member: MemberId) -> usize {
+        let of_member = self.wire.values().filter(|on_the_wire| on_the_wire.member == member);
+        of_member.filter(|on_the_wire| !self.tenures[on_the_wire.tenure].is_revoked).count()
     }
 
     pub(super) fn call(&self, call: CallId) -> (MemberId, Position) {
@@ -256,7 +261,7 @@ impl Ledger {
                 _,
             ) => panic!("{outcome:?} of {position:?} led to {reported:?}"),
         }
-        let left = self.calls_of(member);
+        let left = self.calls_of_owned(member);
         let pace = self.members.entry(member).or_default();
         pace.answered(&self.rules, &reported, &outcome, (before.0, assignments.breaker_state()), left, now);
         self.nothing_waits_for_the_end_of_an_outage(assignments, member, before.0, now);
