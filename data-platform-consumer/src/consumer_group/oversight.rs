@@ -35,6 +35,8 @@ pub(super) struct Overseer {
     /// It has stalled, and is to stay out of the group for a while.
     rests: bool,
     seen: BTreeMap<i32, Seen>,
+    /// What the client said last of a fetch that failed, in its own words.
+    fetch_error: Option<String>,
     next: Instant,
     next_look_up: Instant,
     looks_up: bool,
@@ -48,6 +50,7 @@ impl Overseer {
             patience,
             rests: false,
             seen: BTreeMap::new(),
+            fetch_error: None,
             next: now,
             next_look_up: now,
             looks_up: false,
@@ -58,6 +61,7 @@ impl Overseer {
     /// A topic of the same name can be another one by the next client.
     pub(super) fn forget_all(&mut self) {
         self.seen.clear();
+        self.fetch_error = None;
         self.watchdog.forget();
     }
 
@@ -84,6 +88,13 @@ impl Group {
         self.overseer.seen.entry(partition).or_default().reach = reach;
     }
 
+    /// It does not say of which partition.
+    pub(super) fn fetch_failed(&mut self, reason: &str) {
+        if self.overseer.fetch_error.as_deref() != Some(reason) {
+            self.overseer.fetch_error = Some(reason.to_owned());
+        }
+    }
+
     pub(super) fn end_seen(&mut self, end: Option<(i32, i64)>) {
         self.overseer.looks_up = false;
         self.ends_seen(end);
@@ -108,12 +119,14 @@ impl Group {
             && movements.iter().all(|(_, movement)| movement.moved || movement.work == Work::Nothing);
         let Verdict { standing, leave } = self.overseer.watchdog.look(movements, now);
         if leave {
-            self.health.delivery.stalled(&standing, self.overseer.patience);
+            let Overseer { patience, fetch_error, .. } = &self.overseer;
+            self.health.delivery.stalled(&standing, *patience, fetch_error.as_deref());
             self.client_is_broken = true;
             self.overseer.rests = true;
             return;
         }
-        self.health.delivery.unreadable(&standing, self.overseer.patience);
+        let Overseer { patience, fetch_error, .. } = &self.overseer;
+        self.health.delivery.unreadable(&standing, *patience, fetch_error.as_deref());
         if standing.is_empty() && all_move {
             self.health.delivery.moving();
         }

@@ -146,6 +146,27 @@ fn for_a_broker_that_is_out_of_reach_the_group_is_left_once() {
 }
 
 #[test]
+fn for_what_no_client_can_fetch_the_group_is_left_once() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    broker.refuse_fetches();
+    let member = Member::join("only", &broker, &platform, &[IMPATIENT]);
+    let (_, detail) = member.await_alarm(STALLED);
+    assert!(detail.contains("the client said last: Fetch from broker"), "{detail}");
+    // A new client fetches as little.
+    let (subject, detail) = member.await_alarm(PARTITION_UNREADABLE);
+    assert_eq!(subject, "order-completed[0]");
+    assert!(detail.contains("the client said last: Fetch from broker"), "{detail}");
+    assert!(!member.readiness.is_ready());
+
+    broker.allow_fetches();
+    platform.await_taken("what was there", |taken| taken.len() == 1);
+    member.await_no_alarm();
+    member.await_ready();
+    member.stop();
+}
+
+#[test]
 fn what_a_member_is_doing_is_written_down_for_an_operator() {
     let slow = |call: &Receipt| if call.order_id == 2 { Answer::TakeAtTheGate } else { Answer::Take };
     let (broker, platform) = (Broker::with_partitions(2), Platform::with(slow));
