@@ -39,6 +39,9 @@ pub struct Status {
     pub held_for_seconds: Option<f64>,
     /// Calls that ended after their partition was handed back.
     pub late_reports: u64,
+    /// It has stalled, left the group, and leaves the others the time to take its partitions over.
+    #[serde(default)]
+    pub rests: bool,
     /// It has stalled, left the group, and waits for calls to end before it comes back.
     #[serde(default)]
     pub waits_for_calls: bool,
@@ -249,6 +252,12 @@ impl fmt::Display for Status {
             return writeln!(
                 f,
                 "it has stalled and left the group; it comes back once most of these calls have ended, or when it is restarted"
+            );
+        }
+        if self.rests {
+            return writeln!(
+                f,
+                "it has stalled and left the group, so that others may take its partitions over; it joins again within half a minute"
             );
         }
         if self.partitions.is_empty() {

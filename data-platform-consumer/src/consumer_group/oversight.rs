@@ -16,7 +16,8 @@ use rdkafka::consumer::Consumer;
 
 use super::assignment::Seen;
 use super::group::Group;
-use super::watchdog::{Movement, Reach, Verdict, Watchdog, Work};
+use super::recovery::Recovery;
+use super::watchdog::{Movement, Reach, Verdict, Watchdog};
 use super::{GroupConsumer, Signal};
 use crate::status::Status;
 
@@ -31,6 +32,7 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Overseer {
     watchdog: Watchdog,
+    recovery: Recovery,
     patience: Duration,
     /// It has stalled, and is to stay out of the group for a while.
     rests: bool,
@@ -47,6 +49,7 @@ impl Overseer {
     pub(super) fn new(patience: Duration, now: Instant) -> Self {
         Self {
             watchdog: Watchdog::new(patience),
+            recovery: Recovery::default(),
             patience,
             rests: false,
             seen: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl Overseer {
         self.seen.clear();
         self.fetch_error = None;
         self.watchdog.forget();
+        self.recovery.begin();
     }
 
     pub(super) fn forget(&mut self, partition: i32) {
@@ -115,10 +119,9 @@ impl Group {
     }
 
     fn tell_what_stands_still(&mut self, movements: Vec<(i32, Movement)>, now: Instant) {
-        let all_move = self.health.has_joined()
-            && movements.iter().all(|(_, movement)| movement.moved || movement.work == Work::Nothing);
-        let Verdict { standing, leave } = self.overseer.watchdog.look(movements, now);
+        let Verdict { standing, leave } = self.overseer.watchdog.look(movements.iter().copied(), now);
         if leave {
+            self.overseer.recovery.begin();
             let Overseer { patience, fetch_error, .. } = &self.overseer;
             self.health.delivery.stalled(&standing, *patience, fetch_error.as_deref());
             self.client_is_broken = true;
@@ -127,7 +130,7 @@ impl Group {
         }
         let Overseer { patience, fetch_error, .. } = &self.overseer;
         self.health.delivery.unreadable(&standing, *patience, fetch_error.as_deref());
-        if standing.is_empty() && all_move {
+        if self.health.has_joined() && self.overseer.recovery.look(&movements, &standing) {
             self.health.delivery.moving();
         }
     }
@@ -147,7 +150,8 @@ impl Group {
     pub(super) fn tell_of_the_rest(&mut self, waits_for_calls: bool) {
         let (status, _) = self.assignments.look(&self.overseer.seen, false, Instant::now());
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
-        self.health.board.write(Status { group_id, topic, waits_for_calls, ..status });
+        let rests = self.overseer.rests;
+        self.health.board.write(Status { group_id, topic, rests, waits_for_calls, ..status });
     }
 
     fn look_up_an_end(&mut self, consumer: &Arc<GroupConsumer>, now: Instant) {

@@ -20,6 +20,8 @@ fn a_member_that_holds_calls_for_ever_leaves_and_another_takes_over() {
     assert!(detail.contains("[0]") && detail.contains("delivery.stall_timeout"), "{detail}");
     assert!(detail.contains("calls to the data platform"), "{detail}");
     assert!(!member.readiness.is_ready());
+    let status = member.await_status(|status| status.rests);
+    assert!(status.partitions.is_empty() && status.to_string().contains("joins again"), "{status}");
 
     let other = Member::join("other", &broker, &platform, &[IMPATIENT]);
     platform.await_taken("all of it", |taken| taken.len() == 3);
