@@ -71,6 +71,7 @@ fn what_the_promises_hang_on_cannot_be_handed_through_and_neither_can_its_other_
         ("auto.commit.enable", "true"),
         ("auto.offset.reset", "latest"),
         ("bootstrap.servers", "b"),
+        ("check.crcs", "true"),
         ("enable.auto.commit", "true"),
         ("enable.auto.offset.store", "true"),
         ("enable.partition.eof", "true"),
