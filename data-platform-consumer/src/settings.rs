@@ -30,6 +30,9 @@ pub const ENVIRONMENT_PREFIX: &str = "DATA_PLATFORM_CONSUMER";
 const LONGEST_SESSION: Duration = Duration::from_hours(1);
 const LONGEST_POLL_INTERVAL: Duration = Duration::from_hours(24);
 
+/// A request to a broker and its answer, with a margin.
+const SHORTEST_LOOK_UP: Duration = Duration::from_millis(100);
+
 /// All settings of the service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,7 +194,7 @@ fn names(kafka: &KafkaSettings) -> [Rule; 3] {
     ]
 }
 
-fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
+fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
     let rebalance = delivery.drain_timeout.saturating_add(kafka.session_timeout);
     [
         (
@@ -220,6 +223,11 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
             rebalance <= kafka.max_poll_interval,
             "delivery.drain_timeout",
             "with kafka.session_timeout it must fit into kafka.max_poll_interval, as a rebalance waits for both",
+        ),
+        (
+            kafka.position_timeout >= SHORTEST_LOOK_UP,
+            "kafka.position_timeout",
+            "it must be at least 100ms, or no position would ever be known, and no partition be taken over",
         ),
         (
             kafka.position_timeout <= kafka.max_poll_interval / 2,

@@ -32,6 +32,8 @@ fn a_setting_that_breaks_a_rule_is_named() {
         ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
         ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
         ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
+        ("KAFKA__POSITION_TIMEOUT", "0s", "kafka.position_timeout"),
+        ("KAFKA__POSITION_TIMEOUT", "99ms", "kafka.position_timeout"),
         ("KAFKA__TOPIC", "^order.*", "kafka.topic"),
         ("KAFKA__BOOTSTRAP_SERVERS", "::::", "kafka.bootstrap_servers"),
         ("KAFKA__PROPERTIES__ENABLE__AUTO__COMMIT", "true", "kafka.properties.enable.auto.commit"),
