@@ -17,7 +17,7 @@ use shared_messages::topics;
 use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
 use crate::delivery::blame::BlameRules;
-use crate::delivery::breaker::BreakerRules;
+use crate::delivery::breaker::{BreakerRules, LONGEST_RETRY_AFTER};
 use crate::delivery::ceiling::CeilingRules;
 use crate::sink::{self, SinkRefused, SinkSettings};
 
@@ -237,7 +237,7 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
     ]
 }
 
-fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
+fn limits(delivery: &DeliverySettings) -> [Rule; 14] {
     let DeliverySettings { retry, breaker, give_up, dead_letter_ceiling, .. } = delivery;
     [
         (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
@@ -266,6 +266,11 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
             breaker.longest_wait >= breaker.first_wait,
             "delivery.breaker.longest_wait",
             "it must not be shorter than delivery.breaker.first_wait",
+        ),
+        (
+            breaker.longest_retry_after <= LONGEST_RETRY_AFTER,
+            "delivery.breaker.longest_retry_after",
+            "it must be at most 1h",
         ),
         (
             dead_letter_ceiling.count > 0,

@@ -30,6 +30,7 @@ fn a_setting_that_breaks_a_rule_is_named() {
         ("DELIVERY__IN_FLIGHT_LIMIT", "0", "delivery.in_flight_limit"),
         ("DELIVERY__DRAIN_TIMEOUT", "10m", "delivery.drain_timeout"),
         ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
+        ("DELIVERY__BREAKER__LONGEST_RETRY_AFTER", "61m", "delivery.breaker.longest_retry_after"),
         ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
         ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
         ("KAFKA__POSITION_TIMEOUT", "0s", "kafka.position_timeout"),

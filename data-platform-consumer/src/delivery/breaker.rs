@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::retry;
 
+/// The most that `longest_retry_after` may be: no platform is believed more.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+
 /// The settings `[delivery.breaker]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
