@@ -263,13 +263,20 @@ impl<R: Clone> Assignments<R> {
         changes
     }
 
-    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start.
-    pub(crate) fn are_draining(&self, partitions: &[i32]) -> bool {
-        let starts = self.breaker.state() != BreakerState::Open;
+    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start until
+    /// then.
+    pub(crate) fn are_draining(&self, partitions: &[i32], deadline: Instant) -> bool {
+        let starts = self.may_start_by(deadline);
         partitions
             .iter()
             .filter_map(|partition| self.owned.get(partition))
             .any(|assignment| assignment.on_the_wire > 0 || (starts && assignment.queues.has_ready()))
+    }
+
+    /// Whether the platform is to be called until then, as far as is known now.
+    pub(crate) fn may_start_by(&self, deadline: Instant) -> bool {
+        let is_held = self.breaker.held_until().is_some_and(|held| held > deadline);
+        self.breaker.state() != BreakerState::Open && !is_held
     }
 
     /// What may be committed for these partitions, whether it was before or not.

@@ -156,10 +156,10 @@ fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
     }
     let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
     assignments.close(0);
-    assert!(assignments.are_draining(&[0]));
+    assert!(assignments.are_draining(&[0], now));
     assert_eq!(assignments.reported(report(&first, Ok(())), now), Reported::Delivered);
     assert_eq!(assignments.reported(failed(&second), now), Reported::LeftToTheNextOwner);
-    assert!(!assignments.are_draining(&[0]));
+    assert!(!assignments.are_draining(&[0], now));
     assert!(assignments.start_next(now).is_none());
     assert_eq!(assignments.next_due(now), None);
     assert_eq!(assignments.committable(&[0]), commits(1));

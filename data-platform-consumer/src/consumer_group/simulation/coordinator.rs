@@ -169,8 +169,9 @@ impl World {
             of_this.readings.remove(partition);
             self.ledger.closed(of_this.tenures[partition], of_this.assignments.breaker_state());
         }
-        self.members[member].draining = Some(Drain { number, partitions, then_leaves });
         let drain_timeout = self.chance.millis(10..4_000);
+        let deadline = self.now + drain_timeout;
+        self.members[member].draining = Some(Drain { number, partitions, then_leaves, deadline });
         self.after(drain_timeout, Event::DrainTimesOut { member, drain: number });
         self.turn(member);
     }
