@@ -92,9 +92,10 @@ impl Group {
         self.overseer.seen.entry(partition).or_default().reach = reach;
     }
 
-    /// It does not say of which partition.
-    pub(super) fn fetch_failed(&mut self, reason: &str) {
-        if self.overseer.fetch_error.as_deref() != Some(reason) {
+    /// An error that the client goes on after. It does not say of which partition.
+    pub(super) fn client_failed(&mut self, name: &str, reason: &str) {
+        let is_of_a_broker = self.health.client_error(name, reason);
+        if !is_of_a_broker && self.overseer.fetch_error.as_deref() != Some(reason) {
             self.overseer.fetch_error = Some(reason.to_owned());
         }
     }
@@ -114,11 +115,11 @@ impl Group {
         let (status, movements) = self.assignments.look(&self.overseer.seen, !is_connected, now);
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
         self.health.board.write(Status { group_id, topic, ..status });
-        self.tell_what_stands_still(movements, now);
+        self.tell_what_stands_still(&movements, now);
         self.look_up_an_end(consumer, now);
     }
 
-    fn tell_what_stands_still(&mut self, movements: Vec<(i32, Movement)>, now: Instant) {
+    fn tell_what_stands_still(&mut self, movements: &[(i32, Movement)], now: Instant) {
         let Verdict { standing, leave } = self.overseer.watchdog.look(movements.iter().copied(), now);
         if leave {
             self.overseer.recovery.begin();
@@ -130,7 +131,7 @@ impl Group {
         }
         let Overseer { patience, fetch_error, .. } = &self.overseer;
         self.health.delivery.unreadable(&standing, *patience, fetch_error.as_deref());
-        if self.health.has_joined() && self.overseer.recovery.look(&movements, &standing) {
+        if self.health.has_joined() && self.overseer.recovery.look(movements, &standing) {
             self.health.delivery.moving();
         }
     }

@@ -126,11 +126,7 @@ impl ClientContext for GroupContext {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) if reason.starts_with(ABOUT_THE_TOPIC) => {
                 self.health.topic_forbidden();
             }
-            Some(code) => {
-                if !self.health.client_error(&code.to_string(), reason) {
-                    self.group().fetch_failed(reason);
-                }
-            }
+            Some(code) => self.group().client_failed(&code.to_string(), reason),
             None => {}
         }
     }

@@ -109,7 +109,7 @@ impl Broker {
 
     /// Answers fetches with an error from now on, for so long as a test may take.
     pub(crate) fn refuse_fetches(&self) {
-        let refusals = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN; 10_000];
+        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN; 10_000];
         self.cluster.request_errors(RDKafkaApiKey::Fetch, &refusals);
     }
 

@@ -196,7 +196,7 @@ impl World {
         for partition in &partitions {
             self.members[member].assignments.revoke(*partition);
             let tenure = self.members[member].tenures.remove(partition).unwrap();
-            self.ledger.tenures[tenure].is_revoked = true;
+            self.ledger.revoked.insert(tenure);
             self.is_over(tenure);
         }
         if then_leaves {
@@ -240,7 +240,7 @@ impl World {
         for (partition, tenure) in over.collect::<Vec<_>>() {
             of_this.assignments.revoke(partition);
             of_this.readings.remove(&partition);
-            self.ledger.tenures[tenure].is_revoked = true;
+            self.ledger.revoked.insert(tenure);
             self.ledger.closed(tenure, of_this.assignments.breaker_state());
         }
         self.turn(member);

@@ -43,8 +43,6 @@ pub(super) struct Tenure {
     start: i64,
     /// The group has ended it, whether its member knows or not.
     pub(super) is_over: bool,
-    /// The member knows, and what it has on the wire of it is no part any more of what the breaker allows.
-    pub(super) is_revoked: bool,
     /// Its member hands it back.
     pub(super) is_closed: bool,
     /// Whether a call has failed, or the platform was away when it was closed.
@@ -79,6 +77,8 @@ pub(super) struct OnTheWire {
 pub(super) struct Ledger {
     rules: DeliveryRules,
     pub(super) tenures: Vec<Tenure>,
+    /// Those whose member has let go of them: what it has on the wire of them is no part any more of what its breaker allows.
+    pub(super) revoked: BTreeSet<TenureId>,
     wire: BTreeMap<CallId, OnTheWire>,
     calls: CallId,
     members: BTreeMap<MemberId, Pace>,
@@ -93,6 +93,7 @@ impl Ledger {
         Self {
             rules,
             tenures: Vec::new(),
+            revoked: BTreeSet::new(),
             wire: BTreeMap::new(),
             calls: 0,
             members: BTreeMap::new(),
@@ -120,7 +121,6 @@ impl Ledger {
             partition,
             start,
             is_over: false,
-            is_revoked: false,
             is_closed: false,
             has_failed: false,
             highest_begun: None,
@@ -196,7 +196,7 @@ impl Ledger {
 
     fn calls_of_owned(&self, member: MemberId) -> usize {
         let of_member = self.wire.values().filter(|on_the_wire| on_the_wire.member == member);
-        of_member.filter(|on_the_wire| !self.tenures[on_the_wire.tenure].is_revoked).count()
+        of_member.filter(|on_the_wire| !self.revoked.contains(&on_the_wire.tenure)).count()
     }
 
     pub(super) fn call(&self, call: CallId) -> (MemberId, Position) {

@@ -33,7 +33,7 @@ const HEARS_WITHIN: TimeDelta = TimeDelta::seconds(3);
 /// How many repeats a member leaves that is killed or frozen, over all of them: its share of the load (a sixth of 200 a second) for
 /// three seconds. One until the next commit (`kafka.commit_interval`), one in which a change of the group holds that up now and then,
 /// and one as a member that has just taken over catches up, faster than the load comes. (Two minutes with 24 such faults left 36 each.)
-const REPEATED_BY_A_FAULT: usize = 3 * RATE as usize / MEMBERS as usize;
+const REPEATED_BY_A_FAULT: usize = (3 * RATE / MEMBERS) as usize;
 
 pub(crate) struct Judgement {
     balance: Balance,

@@ -50,7 +50,7 @@ const NAME: &str =
 const OF_THE_JUDGEMENT: &str = "only_what_befell_whoever_delivered_first_or_woke_explains_a_repeat";
 const MINUTES: &str = "CHURN_MINUTES";
 const SEED: &str = "CHURN_SEED";
-const MEMBERS: u64 = 6;
+const MEMBERS: u32 = 6;
 /// Two for each member.
 const PARTITIONS: i32 = 12;
 /// How long everything may take to arrive once nobody is hurt any more. Long, because a loaded machine is no failure.
@@ -108,7 +108,7 @@ async fn churn() {
     let (faults, receipts) = (Faults::default(), Receipts::default());
     let ends_at = tokio::time::Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let load = Load::start(servers.clone(), topic.clone(), ends_at.into_std());
-    let lives = (1..=MEMBERS).map(|number| {
+    let lives = (1..=u64::from(MEMBERS)).map(|number| {
         let member = Member::new(number, &servers, &topic, receipts.clone(), faults.clone());
         tokio::spawn(member.live(Chance::new(seed.wrapping_add(number)), ends_at))
     });
