@@ -10,13 +10,15 @@
 //!   the mock cluster's connections are not closed on exec, so a child inherits them and holds them open. A
 //!   broker that goes down would then not be seen to go by anyone who was connected before.
 //!
-//! And the real one, where a Docker engine answers: [`KafkaContainer`].
+//! And the real one, where a Docker engine answers: [`KafkaContainer`]. [`FencedProxy`] stands before any of them.
 
 mod broker_process;
 mod container;
+mod fenced_proxy;
 mod mock_broker;
 
 pub(crate) use broker_process::{BROKER, serve_until_told_to_end};
 pub use broker_process::{BrokerError, BrokerProcess};
 pub use container::{KafkaContainer, KafkaContainerError};
+pub use fenced_proxy::FencedProxy;
 pub use mock_broker::MockBroker;

@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -91,7 +91,7 @@ impl EventPublisher {
         metrics: ProducerMetrics,
     ) -> Result<Self, PublisherError> {
         let config = client_config(settings);
-        let context = Context { deliveries, metrics, counted: Mutex::default() };
+        let context = Context { deliveries, metrics, said: Mutex::default() };
         Ok(Self { producer: config.create_with_context(context)? })
     }
 
@@ -118,9 +118,15 @@ impl EventPublisher {
         })
     }
 
-    /// Why this producer must be replaced, if it must.
-    pub fn fatal_error(&self) -> Option<String> {
-        self.producer.client().fatal_error().map(|(code, text)| format!("{code}: {text}"))
+    /// Why this producer must be replaced, if it must: it has failed for good, or it has forgotten all brokers. librdkafka 2.12 does
+    /// when it is once told of a cluster without any, as Kafka tells while all of them are fenced; it knows nobody to ask then, and
+    /// would never send again.
+    pub fn is_of_no_use(&self) -> Option<String> {
+        let fatal = self.producer.client().fatal_error().map(|(code, text)| format!("{code}: {text}"));
+        fatal.or_else(|| {
+            let said = self.producer.context().said();
+            (said.without_brokers >= FORGOTTEN).then(|| "it knows no broker any more".to_owned())
+        })
     }
 
     /// Waits until every event has its delivery, at most `timeout`. Blocks the thread.
@@ -204,10 +210,31 @@ fn client_config(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
+/// So many statistics in a row that name no broker, not even one of the settings.
+const FORGOTTEN: u32 = 2;
+
 struct Context {
     deliveries: UnboundedSender<Delivery>,
     metrics: ProducerMetrics,
-    counted: Mutex<Counted>,
+    said: Mutex<Said>,
+}
+
+/// What the producer has said of itself.
+#[derive(Default)]
+struct Said {
+    counted: Counted,
+    without_brokers: u32,
+}
+
+impl Context {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Others stand for no broker: a thread of the client's own, or a coordinator.
+fn names_a_broker(statistics: &Statistics) -> bool {
+    statistics.brokers.values().any(|broker| matches!(broker.source.as_str(), "configured" | "learned"))
 }
 
 impl ClientContext for Context {
@@ -221,8 +248,10 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.show(&statistics, &mut counted);
+        let mut said = self.said();
+        self.metrics.show(&statistics, &mut said.counted);
+        said.without_brokers =
+            if names_a_broker(&statistics) { 0 } else { said.without_brokers.saturating_add(1) };
     }
 }
 

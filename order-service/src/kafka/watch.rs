@@ -87,9 +87,7 @@ impl KafkaWatch {
             () = stop.cancelled() => {}
             () = self.look_on() => {}
         }
-        // Its end waits for threads of librdkafka.
-        let cluster = self.cluster;
-        drop(spawn_blocking(move || drop(cluster)));
+        let_go(self.cluster);
     }
 
     async fn look_on(&mut self) {
@@ -99,14 +97,23 @@ impl KafkaWatch {
                     self.alarms.clear(KAFKA_UNREACHABLE, "");
                     self.judge(look).await;
                 }
-                // A broker that went away with the question on its way does not mean that all are away.
+                // A broker that went away with the question on its way does not mean that all are away; and this client may have
+                // forgotten all of them (`EventPublisher::is_of_no_use`).
                 Err(_) => {
+                    self.begin_anew();
                     if let Err(unreachable) = self.look().await {
                         self.alarms.raise(KAFKA_UNREACHABLE, "", self.told(&unreachable));
                     }
                 }
             }
             tokio::time::sleep(self.kafka.watch_interval).await;
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        // The settings were taken before.
+        if let Ok(cluster) = Cluster::connect(&self.kafka) {
+            let_go(std::mem::replace(&mut self.cluster, Arc::new(cluster)));
         }
     }
 
@@ -232,4 +239,9 @@ impl KafkaWatch {
             None => self.alarms.clear(alarm, topic),
         }
     }
+}
+
+/// Its end waits for threads of librdkafka.
+fn let_go(cluster: Arc<Cluster>) {
+    drop(spawn_blocking(move || drop(cluster)));
 }

@@ -3,7 +3,7 @@
 use crate::cases;
 use crate::rig::{Rig, Shop};
 use crate::running::Running;
-use engines::kafka::MockBroker;
+use engines::kafka::{FencedProxy, MockBroker};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ cases!(
     a_topic_that_does_not_exist_is_an_alarm_that_says_what_to_do_and_its_events_flow_once_it_is_created,
     a_topic_with_fewer_replicas_than_wanted_is_an_alarm_that_can_be_switched_off,
     an_instance_that_does_not_relay_does_not_complain_of_kafka,
+    brokers_that_are_all_fenced_for_a_while_are_found_again,
 );
 
 const TOPIC: &str = "order-completed";
@@ -130,4 +131,33 @@ async fn an_instance_that_does_not_relay_does_not_complain_of_kafka(rig: Arc<Rig
     assert_eq!(silent.health().await.1["alarms"], json!([]));
     relaying.stop().await;
     silent.stop().await;
+}
+
+/// librdkafka forgets every broker when it is told of a cluster that has none, and now and then those of the settings, too.
+async fn brokers_that_are_all_fenced_for_a_while_are_found_again(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    shop.stock(&[(1000, 20)]).await;
+    let broker = MockBroker::start(1).unwrap();
+    broker.create_topic(TOPIC, 3, 1).unwrap();
+    let proxy = FencedProxy::start(&broker.bootstrap_servers()).await.unwrap();
+    let soon = [("TOPICS__ACCEPT_LESS", "true"), ("KAFKA__PROPERTIES__STATISTICS__INTERVAL__MS", "100")];
+    let running = serve(&shop, &proxy.bootstrap_servers(), &soon).await;
+    for _ in 0..12 {
+        running.order().await;
+        until_published(&shop).await;
+        let emptied = proxy.emptied();
+        proxy.fence(true);
+        while proxy.emptied() < emptied + 2 {
+            tokio::task::yield_now().await;
+        }
+        proxy.fence(false);
+    }
+    running.order().await;
+    until_published(&shop).await;
+    // Who watches is heard of only by what he tells.
+    broker.cluster().broker_down(-1).unwrap();
+    running.until_alarm("kafka-unreachable", true).await;
+    broker.cluster().broker_up(-1).unwrap();
+    running.until_alarm("kafka-unreachable", false).await;
+    running.stop().await;
 }

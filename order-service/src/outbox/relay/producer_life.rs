@@ -1,6 +1,6 @@
 //! # The producer's life
 //!
-//! A producer that failed for good takes nothing any more. It is replaced, and what it had on its way is sent again: a repeat at
+//! A producer that failed for good takes nothing any more, and one that has forgotten its brokers sends nothing. It is replaced, and what it had on its way is sent again: a repeat at
 //! most, as nobody knows what of it has arrived. If the next one fails, too, as the cause is still there, it is replaced after
 //! a wait that grows.
 
@@ -42,7 +42,7 @@ impl Replacements {
 
 impl Relay {
     pub(super) async fn replace_publisher_if_it_failed(&mut self) {
-        let Some(cause) = self.publisher.fatal_error() else { return };
+        let Some(cause) = self.publisher.is_of_no_use() else { return };
         if !self.replacements.may_be(Instant::now()) {
             return;
         }
