@@ -13,6 +13,7 @@ pub use topics::{Retention, TopicsSettings};
 use crate::checkout::limits::OrderLimits;
 use crate::kafka::event_publisher;
 use crate::outbox::message;
+use crate::storage::database::check_url;
 use serde::Deserialize;
 use service_chassis::management::ManagementSettings;
 use service_chassis::settings::{
@@ -174,6 +175,7 @@ pub fn load(source: &SettingsSource) -> Result<Loaded<Settings>, SettingsError> 
 
 fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsError> {
     let Settings { http, database, orders, kafka, .. } = settings;
+    check_url(database.url.expose()).map_err(|reason| report.reject("database.url", reason))?;
     let must =
         |holds: bool, key: &str, reason: &str| if holds { Ok(()) } else { Err(report.reject(key, reason)) };
     must((1..=512).contains(&http.workers), "http.workers", "must be from 1 to 512")?;
@@ -282,6 +284,8 @@ mod tests {
     #[test]
     fn a_broken_rule_names_the_key_its_origin_and_the_reason() {
         for (variable, value, key) in [
+            ("DATABASE__URL", "postgres://localhost/orders?sslmode=require", "database.url"),
+            ("DATABASE__URL", "postgres://localhost/orders?sslmode=verify-full", "database.url"),
             ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
             ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
             ("DATABASE__POOL_SIZE", "4", "database.pool_size"),

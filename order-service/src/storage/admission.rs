@@ -79,7 +79,8 @@ fn cure(code: &SqlState) -> Option<&'static str> {
     Some(if *code == SqlState::INVALID_PASSWORD {
         "the user or the password of database.url is wrong, correct it"
     } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        "create the role (CREATE ROLE … LOGIN PASSWORD …), let it in by pg_hba.conf, or correct database.url"
+        "create the role (CREATE ROLE … LOGIN PASSWORD …), let it in by pg_hba.conf (without TLS, which this service does not speak to \
+         PostgreSQL), or correct database.url"
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         "create the database (CREATE DATABASE …), or correct the last part of database.url"
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {

@@ -26,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 use tokio_util::task::TaskTracker;
 
 /// How much longer than the server's own limit a statement is waited for.
@@ -296,6 +297,20 @@ async fn connect(config: Config) -> Result<Session, ConnectionError> {
     let mut session = Session::try_from_client_and_connection(client, connection).await?;
     admission::admit(&mut session).await?;
     Ok(session)
+}
+
+/// Why no session can be had by this URL, if none can: it is no URL of a PostgreSQL, or wants TLS.
+///
+/// # Errors
+/// The reason, without the URL, which may hold a password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let config: Config = url.parse().map_err(|error: tokio_postgres::Error| with_causes(&error))?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err("sslmode=require: this service speaks to PostgreSQL without TLS. Leave it out where the way to the server is \
+                    private, or have a proxy at its side speak TLS"
+            .to_owned());
+    }
+    Ok(())
 }
 
 /// What every session promises: durable commits, and locks that are free again soon after a client is gone.
