@@ -92,18 +92,15 @@ impl KafkaWatch {
 
     async fn look_on(&mut self) {
         loop {
-            match self.look().await {
-                Ok(look) => {
-                    self.alarms.clear(KAFKA_UNREACHABLE, "");
-                    self.judge(look).await;
-                }
+            if let Ok(look) = self.look().await {
+                self.alarms.clear(KAFKA_UNREACHABLE, "");
+                self.judge(look).await;
+            } else {
                 // A broker that went away with the question on its way does not mean that all are away; and this client may have
                 // forgotten all of them (`EventPublisher::is_of_no_use`).
-                Err(_) => {
-                    self.begin_anew();
-                    if let Err(unreachable) = self.look().await {
-                        self.alarms.raise(KAFKA_UNREACHABLE, "", self.told(&unreachable));
-                    }
+                self.begin_anew();
+                if let Err(unreachable) = self.look().await {
+                    self.alarms.raise(KAFKA_UNREACHABLE, "", self.told(&unreachable));
                 }
             }
             tokio::time::sleep(self.kafka.watch_interval).await;
