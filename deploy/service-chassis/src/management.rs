@@ -13,6 +13,7 @@ mod readiness;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
@@ -25,7 +26,9 @@ use crate::metrics::Metrics;
 pub use readiness::{ComponentState, Readiness};
 
 /// Orchestrators poll every few seconds with one connection each: more than this is a mistake or an attack.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 256;
+/// A probe sends its head at once. Whoever does not must not keep a place from those who do.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 const SECONDS_TO_STOP: u64 = 1;
 
 /// The settings of a service's section `[management]`.
@@ -84,6 +87,7 @@ pub fn bind_with_status(
         .workers(1)
         .worker_max_blocking_threads(1)
         .max_connections(MOST_CONNECTIONS)
+        .client_request_timeout(HEAD_TIMEOUT)
         // The service decides when it stops; the probes go on answering while it finishes.
         .disable_signals()
         .shutdown_timeout(SECONDS_TO_STOP)
