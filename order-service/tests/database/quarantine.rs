@@ -14,6 +14,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
+use shared_messages::topics::partition_of;
 use std::sync::Arc;
 
 cases!(
@@ -27,6 +28,7 @@ cases!(
     what_is_in_quarantine_for_longer_than_its_retention_is_discarded_and_nothing_else,
     a_record_that_the_broker_calls_invalid_goes_into_quarantine,
     of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined,
+    no_failure_is_told_of_a_row_that_moved_into_quarantine,
     a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
     a_topic_that_is_missing_quarantines_nothing,
     an_operator_sees_lists_releases_and_discards,
@@ -237,6 +239,27 @@ async fn of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined(ri
     assert_eq!(shop.number(QUARANTINED).await, 1);
     let counts = shop.balanced(&records_until(&broker, |records| records.len() == 59)).await;
     assert_eq!(counts.repeated_records, 0);
+    relay.stop().await;
+}
+
+/// Its first refusal, which is no proof yet, is told as a failure. The table is never read as a whole here, as a partition hangs.
+async fn no_failure_is_told_of_a_row_that_moved_into_quarantine(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let mut keys = (0..).map(|n| format!("key {n}"));
+    let mut key_of = |wanted: u32| {
+        keys.find(|key| partition_of(key.as_bytes(), PARTITIONS.cast_unsigned()) == wanted).unwrap()
+    };
+    let (hangs, flows) = (key_of(0), key_of(1));
+    broker.cluster().partition_leader(TOPIC, 0, None).unwrap();
+    each_produce_fails(&broker.cluster(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 2);
+    commit(&shop, vec![message(&hangs, 0), message(&hangs, 1), message(&flows, 2)], WakeUp::default()).await;
+    let changes = [("RELAY__BATCH_ROWS", "1"), ("RELAY__STRAGGLER_AFTER", "20ms")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &changes), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    while shop.number(QUARANTINED).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
     relay.stop().await;
 }
 

@@ -152,6 +152,7 @@ impl Relay {
             let moved = self.database.within_limit(moved).await?;
             let Some((seq, cause)) = self.held.refused.pop() else { break };
             if moved > 0 {
+                self.is_gone(seq);
                 error!(
                     outbox.seq = seq,
                     "outbox row {seq} will never be published as it is, and is in quarantine: {cause}; see `order-service outbox \
@@ -173,7 +174,10 @@ impl Relay {
             if moved > 0 {
                 info!("{moved} rows followed an earlier row of their key into quarantine");
             }
-            self.held.along.clear();
+            let along = std::mem::take(&mut self.held.along);
+            if released == 0 {
+                along.into_iter().for_each(|seq| self.is_gone(seq));
+            }
             if released > 0 {
                 // An operator has released their key.
                 self.look_at_quarantine(session).await?;
