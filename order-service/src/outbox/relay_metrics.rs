@@ -49,6 +49,11 @@ impl RelayMetrics {
         self.leads.get() != 0
     }
 
+    /// How often this instance became that one.
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers.get()
+    }
+
     /// Events that Kafka has acknowledged, repeats included.
     pub fn published(&self) -> u64 {
         self.published.get()

@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use std::future::Future;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -48,13 +49,13 @@ pub enum Selection {
     Seq(i64),
 }
 
-/// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, it is gone, or another event has
-/// its seq in quarantine.
+/// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, or the quarantine is, it is gone, or
+/// another event has its seq in quarantine.
 ///
 /// # Errors
 /// [`DatabaseError`].
 pub async fn quarantine(mut session: &Session, seq: i64, cause: &str) -> Result<usize, DatabaseError> {
-    Ok(Quarantine { seq, cause }.execute(&mut session).await?)
+    soon(session, Quarantine { seq, cause }.execute(&mut session)).await
 }
 
 /// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many.
@@ -62,7 +63,7 @@ pub async fn quarantine(mut session: &Session, seq: i64, cause: &str) -> Result<
 /// # Errors
 /// [`DatabaseError`].
 pub async fn move_along(mut session: &Session, seqs: &[i64]) -> Result<usize, DatabaseError> {
-    Ok(MoveAlong { seqs }.execute(&mut session).await?)
+    soon(session, MoveAlong { seqs }.execute(&mut session)).await
 }
 
 /// The keys that have rows in quarantine, each with the lowest seq of those.
@@ -149,7 +150,7 @@ pub async fn discard(
     rows.returning(columns).get_results(&mut session).await.map_err(DatabaseError::of_change)
 }
 
-/// Deletes rows that are here for longer than `age`, the oldest first, at most so many. Which they were.
+/// Deletes rows that are here for longer than `age`, the oldest first, at most so many, but for locked ones. Which they were.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -158,7 +159,24 @@ pub async fn discard_older(
     age: Duration,
     limit: i64,
 ) -> Result<Vec<QuarantinedRow>, DatabaseError> {
-    Ok(DiscardOlder { seconds: age.as_secs_f64(), limit }.load(&mut session).await?)
+    soon(session, DiscardOlder { seconds: age.as_secs_f64(), limit }.load(&mut session)).await
+}
+
+/// What the relay changes here. It waits for the locks of others, an operator's release for example, for a moment only: its
+/// lease would else run out meanwhile. Then nothing was changed, and it tries again later.
+///
+/// The session is told, and not the statement: a table is locked before a statement begins.
+async fn soon<T: Default>(
+    mut session: &Session,
+    change: impl Future<Output = QueryResult<T>>,
+) -> Result<T, DatabaseError> {
+    diesel::sql_query("SET lock_timeout = '100ms'").execute(&mut session).await?;
+    let changed = change.await.map_err(DatabaseError::from);
+    diesel::sql_query("SET lock_timeout = 0").execute(&mut session).await?;
+    match changed {
+        Err(DatabaseError::Locked(_)) => Ok(T::default()),
+        known => known,
+    }
 }
 
 fn condition(selection: &Selection) -> &'static str {
@@ -243,7 +261,7 @@ impl QueryFragment<Pg> for DiscardOlder {
         out.push_sql(") ORDER BY seq LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.limit)?;
         out.push_sql(
-            ") RETURNING seq, key, event_id, octet_length(payload), created_at, quarantined_at, cause",
+            " FOR UPDATE SKIP LOCKED) RETURNING seq, key, event_id, octet_length(payload), created_at, quarantined_at, cause",
         );
         Ok(())
     }

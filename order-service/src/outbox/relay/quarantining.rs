@@ -161,7 +161,7 @@ impl Relay {
             } else {
                 // Its key waits with it, and no other.
                 let what = format!(
-                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it locked or \
+                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it, or the quarantine, locked or \
                      another event has its seq there: end that session, or release or discard that event; {cause}"
                 );
                 self.fail(seq, &what, Instant::now());
@@ -179,7 +179,7 @@ impl Relay {
                 along.into_iter().for_each(|seq| self.is_gone(seq));
             }
             if released > 0 {
-                // An operator has released their key.
+                // An operator has released their key, or is about to.
                 self.look_at_quarantine(session).await?;
             }
         }
