@@ -50,20 +50,26 @@ pub enum Selection {
 }
 
 /// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, or the quarantine is, it is gone, or
-/// another event has its seq in quarantine.
+/// another event has its seq in quarantine, or somebody else than `holder` has the lease.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn quarantine(mut session: &Session, seq: i64, cause: &str) -> Result<usize, DatabaseError> {
-    soon(session, Quarantine { seq, cause }.execute(&mut session)).await
+pub async fn quarantine(
+    mut session: &Session,
+    holder: Uuid,
+    seq: i64,
+    cause: &str,
+) -> Result<usize, DatabaseError> {
+    soon(session, Quarantine { holder, seq, cause }.execute(&mut session)).await
 }
 
-/// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many.
+/// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many. None, if somebody else than
+/// `holder` has the lease.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn move_along(mut session: &Session, seqs: &[i64]) -> Result<usize, DatabaseError> {
-    soon(session, MoveAlong { seqs }.execute(&mut session)).await
+pub async fn move_along(mut session: &Session, holder: Uuid, seqs: &[i64]) -> Result<usize, DatabaseError> {
+    soon(session, MoveAlong { holder, seqs }.execute(&mut session)).await
 }
 
 /// The keys that have rows in quarantine, each with the lowest seq of those.
@@ -198,7 +204,16 @@ const INTO_QUARANTINE: &str = " ON CONFLICT (seq) DO UPDATE SET topic = excluded
 const IS_FREE: &str = " AND NOT EXISTS (SELECT FROM outbox_quarantine AS other WHERE other.seq = candidate.seq \
      AND other.event_id <> candidate.event_id) FOR UPDATE SKIP LOCKED))";
 
+/// Who has lost the lease, and does not know it yet, moves nothing: it does not know which keys are held.
+fn push_publishes<'b>(holder: &'b Uuid, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(" AND EXISTS (SELECT FROM relay_lease WHERE holder = ");
+    out.push_bind_param::<SqlUuid, _>(holder)?;
+    out.push_sql(")");
+    Ok(())
+}
+
 struct Quarantine<'a> {
+    holder: Uuid,
     seq: i64,
     cause: &'a str,
 }
@@ -209,6 +224,7 @@ impl QueryFragment<Pg> for Quarantine<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH refused AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ");
         out.push_bind_param::<BigInt, _>(&self.seq)?;
+        push_publishes(&self.holder, &mut out)?;
         out.push_sql(IS_FREE);
         out.push_sql(" RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at, cause) ");
         out.push_sql("SELECT seq, topic, key, event_id, payload, headers, created_at, ");
@@ -220,6 +236,7 @@ impl QueryFragment<Pg> for Quarantine<'_> {
 }
 
 struct MoveAlong<'a> {
+    holder: Uuid,
     seqs: &'a [i64],
 }
 
@@ -230,6 +247,7 @@ impl QueryFragment<Pg> for MoveAlong<'_> {
         out.push_sql("WITH held AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ANY(");
         out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
         out.push_sql(") AND EXISTS (SELECT FROM outbox_quarantine AS earlier WHERE earlier.key = candidate.key AND earlier.seq < candidate.seq)");
+        push_publishes(&self.holder, &mut out)?;
         out.push_sql(IS_FREE);
         out.push_sql(
             " RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \

@@ -29,6 +29,7 @@ cases!(
     a_record_that_the_broker_calls_invalid_goes_into_quarantine,
     of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined,
     no_failure_is_told_of_a_row_that_moved_into_quarantine,
+    who_has_lost_the_lease_unnoticed_quarantines_nothing,
     a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
     a_topic_that_is_missing_quarantines_nothing,
     an_operator_sees_lists_releases_and_discards,
@@ -260,6 +261,27 @@ async fn no_failure_is_told_of_a_row_that_moved_into_quarantine(rig: Arc<Rig>) {
         tokio::task::yield_now().await;
     }
     until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+}
+
+/// It does not ask again for a third of an hour.
+async fn who_has_lost_the_lease_unnoticed_quarantines_nothing(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = RunningRelay::start(
+        &shop,
+        &relay_settings(&shop, &broker, &[("RELAY__LEASE", "1h")]),
+        WakeUp::default(),
+    );
+    relay.until_leads(true).await;
+    shop.execute("UPDATE relay_lease SET holder_name = holder::text, holder = gen_random_uuid()").await;
+    let rows = vec![sized("bad", 0, TOO_LARGE), message("good", 1)];
+    commit(&shop, rows, WakeUp::default()).await;
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    until_outbox_has(&shop, 1).await;
+    assert_eq!(shop.number(QUARANTINED).await, 0);
+    shop.execute("UPDATE relay_lease SET holder = holder_name::uuid").await;
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 1);
     relay.stop().await;
 }
 

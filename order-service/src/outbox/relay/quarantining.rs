@@ -9,7 +9,8 @@
 //! nothing else on its way to its partition: what is refused then is proof (`of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined`).
 //! What the client refuses when a row is handed over is about that row.
 //!
-//! Only the instance that publishes moves rows, as only it knows which keys are held.
+//! Only the instance that publishes moves rows, as only it knows which keys are held: the statement asks whose the lease is
+//! (`who_has_lost_the_lease_unnoticed_quarantines_nothing`).
 
 use super::Relay;
 use crate::outbox::message::PendingMessage;
@@ -148,7 +149,7 @@ impl Relay {
     /// Moves what is to be moved.
     pub(super) async fn move_to_quarantine(&mut self, session: &Session) -> Result<(), DatabaseError> {
         while let Some((seq, cause)) = self.held.refused.last() {
-            let moved = quarantine::quarantine(session, *seq, cause);
+            let moved = quarantine::quarantine(session, self.claim.holder, *seq, cause);
             let moved = self.database.within_limit(moved).await?;
             let Some((seq, cause)) = self.held.refused.pop() else { break };
             if moved > 0 {
@@ -161,14 +162,15 @@ impl Relay {
             } else {
                 // Its key waits with it, and no other.
                 let what = format!(
-                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it, or the quarantine, locked or \
-                     another event has its seq there: end that session, or release or discard that event; {cause}"
+                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it, or the quarantine, locked, \
+                     another event has its seq there, or this instance publishes no more: end that session, or release or discard \
+                     that event; {cause}"
                 );
                 self.fail(seq, &what, Instant::now());
             }
         }
         if !self.held.along.is_empty() {
-            let moved = quarantine::move_along(session, &self.held.along);
+            let moved = quarantine::move_along(session, self.claim.holder, &self.held.along);
             let moved = self.database.within_limit(moved).await?;
             let released = self.held.along.len() - moved;
             if moved > 0 {
