@@ -343,4 +343,7 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
     let (status, told) = answer(&["outbox", "quarantine", "release"]).await;
     assert!(status == 2 && told.contains("--all"), "{told}");
     relay.stop().await;
+    shop.execute("DELETE FROM relay_lease").await;
+    let (status, told) = answer(&["outbox", "status"]).await;
+    assert!(status == 0 && told.contains("no instance"), "{told}");
 }
