@@ -295,6 +295,7 @@ mod tests {
             ("RELAY__BACKLOG_RATE", "fast", "relay.backlog_rate"),
             ("RELAY__BACKLOG_RATE", "20", "relay.backlog_rate"),
             ("RELAY__QUARANTINE_RETENTION", "1s", "relay.quarantine_retention"),
+            ("RELAY__QUARANTINE_RETENTION", "10000y", "relay.quarantine_retention"),
             ("RELAY__MAX_IN_FLIGHT", "1000000", "relay.max_in_flight"),
             ("RELAY__ALARM_ABOVE_BYTES", "33554432", "relay.alarm_above_bytes"),
             ("KAFKA__TOPIC", "a b/c", "kafka.topic"),
