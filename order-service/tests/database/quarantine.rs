@@ -327,6 +327,14 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
 
     let (status, told) = answer(&["outbox", "quarantine", "list"]).await;
     assert!(status == 0 && told.lines().count() == 3 && told.contains("follows"), "{told}");
+    let (_, told) = answer(&["outbox", "quarantine", "list", "--limit", "1"]).await;
+    assert!(told.lines().count() == 3 && told.contains("there are more"), "{told}");
+    for (limit, is_cut_off) in [("1", true), ("2", false)] {
+        let (_, told) = answer(&["outbox", "quarantine", "list", "--json", "--limit", limit]).await;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["isCutOff"], is_cut_off, "{told}");
+        assert_eq!(told["rows"].as_array().unwrap().len().to_string(), limit, "{told}");
+    }
     let (status, told) = answer(&["outbox", "quarantine", "discard", "--seq", "1"]).await;
     assert!(status == 0 && told.contains("--yes"), "{told}");
     assert_eq!(shop.number(QUARANTINED).await, 2, "it only says what it would do");
