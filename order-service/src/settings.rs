@@ -184,9 +184,9 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     )?;
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
     must(
-        database.pool_size >= 5,
+        (5..=1000).contains(&database.pool_size),
         "database.pool_size",
-        "must be at least 5: a worker of the desk takes a connection, its slow lane one, searches for lost COMMITs two, and the rest is for other requests",
+        "must be from 5 to 1000: a worker of the desk takes a connection, its slow lane one, searches for lost COMMITs two, and the rest is for other requests",
     )?;
     for (timeout, key) in [
         (http.head_timeout, "http.head_timeout"),
@@ -285,6 +285,7 @@ mod tests {
             ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
             ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
             ("DATABASE__POOL_SIZE", "4", "database.pool_size"),
+            ("DATABASE__POOL_SIZE", "9999999999999", "database.pool_size"),
             ("DESK__WORKERS", "7", "desk.workers"),
             ("DESK__QUEUE_ORDERS", "0", "desk.queue_orders"),
             ("DESK__BATCH_LINES", "0", "desk.batch_lines"),
