@@ -126,15 +126,18 @@ pub(super) async fn run(command: OutboxCommand, database: &Database) -> Result<(
             if form.json { json(&status) } else { write(&status_lines(&status)) }
         }
         OutboxCommand::Quarantine(QuarantineCommand::List { form, limit }) => {
-            let rows = quarantine::list(&session, &Selection::All, limit.saturating_add(1)).await?;
+            let rows = quarantine::list(&session, &Selection::All, limit.saturating_add(1));
+            let rows = database.within_limit(rows).await?;
             show(Listed::of(rows, limit), form)
         }
         OutboxCommand::Quarantine(QuarantineCommand::Release(keys)) => {
-            let released = quarantine::release(&mut session, &keys.selection()).await?;
+            let selection = keys.selection();
+            let released = quarantine::release(&mut session, &selection);
+            let released = database.change_within_limit(released).await?;
             done(released, "released: the instance that publishes will send them, in the order of their keys")
         }
         OutboxCommand::Quarantine(QuarantineCommand::Discard { which, yes }) => {
-            discard(&session, &which.selection(), yes).await
+            discard(database, &session, &which.selection(), yes).await
         }
     }
 }
@@ -171,11 +174,16 @@ fn show(listed: Listed, form: Form) -> Result<(), OutboxCommandError> {
     write(&lines)
 }
 
-async fn discard(session: &Session, selection: &Selection, yes: bool) -> Result<(), OutboxCommandError> {
+async fn discard(
+    database: &Database,
+    session: &Session,
+    selection: &Selection,
+    yes: bool,
+) -> Result<(), OutboxCommandError> {
     let rows = if yes {
-        quarantine::discard(session, selection).await?
+        database.change_within_limit(quarantine::discard(session, selection)).await?
     } else {
-        quarantine::list(session, selection, i64::MAX).await?
+        database.within_limit(quarantine::list(session, selection, i64::MAX)).await?
     };
     if rows.is_empty() {
         return Err(OutboxCommandError::NothingSelected);

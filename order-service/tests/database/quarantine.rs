@@ -1,7 +1,7 @@
 //! P10, P14: what Kafka refuses for good leaves the way, and nothing else does.
 
 use crate::cases;
-use crate::crash_points::process::answer_of_command;
+use crate::crash_points::process::{answer_of_command, answer_of_command_with};
 use crate::relaying::{
     PARTITIONS, RunningRelay, TOPIC, broker, commit, commit_many, distinct, message, number, records_until,
     relay_settings, sized, until_alarm, until_outbox_has,
@@ -15,6 +15,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 use shared_messages::topics::partition_of;
+use std::process::Command;
 use std::sync::Arc;
 
 cases!(
@@ -33,6 +34,7 @@ cases!(
     a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
     a_topic_that_is_missing_quarantines_nothing,
     an_operator_sees_lists_releases_and_discards,
+    a_command_ends_though_the_server_answers_no_more,
 );
 
 const QUARANTINED: &str = "SELECT count(*) FROM outbox_quarantine";
@@ -354,4 +356,34 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
     shop.execute("DELETE FROM relay_lease").await;
     let (status, told) = answer(&["outbox", "status"]).await;
     assert!(status == 0 && told.contains("no instance"), "{told}");
+}
+
+/// The session that serves it is frozen, and so are the server's own limits.
+async fn a_command_ends_though_the_server_answers_no_more(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    let other = shop.session().await;
+    let serves = "SELECT coalesce(max(pid), 0)::bigint FROM pg_stat_activity WHERE application_name = 'order-service' \
+                  AND datname = current_database() AND wait_event_type = 'Lock'";
+    let limits = [("DATABASE__STATEMENT_TIMEOUT", "5s"), ("DATABASE__LOCK_TIMEOUT", "5s")];
+    for arguments in [
+        ["outbox", "quarantine", "list"].as_slice(),
+        &["outbox", "quarantine", "release", "--all"],
+        &["outbox", "quarantine", "discard", "--all", "--yes"],
+    ] {
+        other.batch_execute("BEGIN; LOCK TABLE outbox_quarantine").await.unwrap();
+        let answer = answer_of_command_with(&shop, &limits, arguments);
+        let signal = |signal: &str, pid: &str| {
+            assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+        };
+        let frozen = async {
+            shop.until(serves).await;
+            let pid = shop.number(serves).await.to_string();
+            signal("-STOP", &pid);
+            pid
+        };
+        let ((status, told), pid) = tokio::join!(answer, frozen);
+        signal("-CONT", &pid);
+        assert!(status != 0 && told.contains("was not answered within"), "{told}");
+        other.batch_execute("ROLLBACK").await.unwrap();
+    }
 }
