@@ -120,8 +120,8 @@ pub struct Unread<'a> {
 
 /// The pending rows, lowest first, within `limit`, without those whose event is in flight.
 ///
-/// Every read starts at the floor, never behind the last row read: the order of seq is not the order of
-/// commits, and a row that commits late must still be found.
+/// Reads begin at the floor, or behind earlier ones as far as nothing commits late any more ([`crate::outbox::scan_floor`]): the
+/// order of seq is not the order of commits, and a row that commits late must still be found.
 ///
 /// # Errors
 /// [`DatabaseError`].
