@@ -186,9 +186,9 @@ fn check(settings: &Settings, report: &SettingsReport) -> Result<(), SettingsErr
     )?;
     must(http.body_limit > 0, "http.body_limit", "must be at least 1")?;
     must(
-        database.pool_size >= 5,
+        (5..=1000).contains(&database.pool_size),
         "database.pool_size",
-        "must be at least 5: a worker of the desk takes a connection, its slow lane one, searches for lost COMMITs two, and the rest is for other requests",
+        "must be from 5 to 1000: a worker of the desk takes a connection, its slow lane one, searches for lost COMMITs two, and the rest is for other requests",
     )?;
     for (timeout, key) in [
         (http.head_timeout, "http.head_timeout"),
@@ -289,6 +289,7 @@ mod tests {
             ("DATABASE__LOCK_TIMEOUT", "1m", "database.lock_timeout"),
             ("DATABASE__STATEMENT_TIMEOUT", "0s", "database.statement_timeout"),
             ("DATABASE__POOL_SIZE", "4", "database.pool_size"),
+            ("DATABASE__POOL_SIZE", "9999999999999", "database.pool_size"),
             ("DESK__WORKERS", "7", "desk.workers"),
             ("DESK__QUEUE_ORDERS", "0", "desk.queue_orders"),
             ("DESK__BATCH_LINES", "0", "desk.batch_lines"),
@@ -299,6 +300,7 @@ mod tests {
             ("RELAY__BACKLOG_RATE", "fast", "relay.backlog_rate"),
             ("RELAY__BACKLOG_RATE", "20", "relay.backlog_rate"),
             ("RELAY__QUARANTINE_RETENTION", "1s", "relay.quarantine_retention"),
+            ("RELAY__QUARANTINE_RETENTION", "10000y", "relay.quarantine_retention"),
             ("RELAY__MAX_IN_FLIGHT", "1000000", "relay.max_in_flight"),
             ("RELAY__ALARM_ABOVE_BYTES", "33554432", "relay.alarm_above_bytes"),
             ("KAFKA__TOPIC", "a b/c", "kafka.topic"),

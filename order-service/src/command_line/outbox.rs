@@ -126,30 +126,64 @@ pub(super) async fn run(command: OutboxCommand, database: &Database) -> Result<(
             if form.json { json(&status) } else { write(&status_lines(&status)) }
         }
         OutboxCommand::Quarantine(QuarantineCommand::List { form, limit }) => {
-            let rows = quarantine::list(&session, &Selection::All, limit).await?;
-            if form.json {
-                json(&rows)
-            } else if rows.is_empty() {
-                write(&["nothing is in quarantine".to_owned()])
-            } else {
-                write(&row_lines(&rows))
-            }
+            let rows = quarantine::list(&session, &Selection::All, limit.saturating_add(1));
+            let rows = database.within_limit(rows).await?;
+            show(Listed::of(rows, limit), form)
         }
         OutboxCommand::Quarantine(QuarantineCommand::Release(keys)) => {
-            let released = quarantine::release(&mut session, &keys.selection()).await?;
+            let selection = keys.selection();
+            let released = quarantine::release(&mut session, &selection);
+            let released = database.change_within_limit(released).await?;
             done(released, "released: the instance that publishes will send them, in the order of their keys")
         }
         OutboxCommand::Quarantine(QuarantineCommand::Discard { which, yes }) => {
-            discard(&session, &which.selection(), yes).await
+            discard(database, &session, &which.selection(), yes).await
         }
     }
 }
 
-async fn discard(session: &Session, selection: &Selection, yes: bool) -> Result<(), OutboxCommandError> {
+/// What `list` shows, and whether there is more.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    rows: Vec<QuarantinedRow>,
+    is_cut_off: bool,
+}
+
+impl Listed {
+    /// Of one row more than the limit, if there is one.
+    fn of(mut rows: Vec<QuarantinedRow>, limit: i64) -> Self {
+        let before = rows.len();
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Self { is_cut_off: rows.len() < before, rows }
+    }
+}
+
+fn show(listed: Listed, form: Form) -> Result<(), OutboxCommandError> {
+    if form.json {
+        return json(&listed);
+    }
+    let Listed { rows, is_cut_off } = listed;
+    if rows.is_empty() {
+        return write(&["nothing is in quarantine".to_owned()]);
+    }
+    let mut lines = row_lines(&rows);
+    if is_cut_off {
+        lines.push(format!("there are more: these are the first {}; see --limit", rows.len()));
+    }
+    write(&lines)
+}
+
+async fn discard(
+    database: &Database,
+    session: &Session,
+    selection: &Selection,
+    yes: bool,
+) -> Result<(), OutboxCommandError> {
     let rows = if yes {
-        quarantine::discard(session, selection).await?
+        database.change_within_limit(quarantine::discard(session, selection)).await?
     } else {
-        quarantine::list(session, selection, i64::MAX).await?
+        database.within_limit(quarantine::list(session, selection, i64::MAX)).await?
     };
     if rows.is_empty() {
         return Err(OutboxCommandError::NothingSelected);

@@ -2,7 +2,7 @@
 //!
 //! The rows whose event Kafka, or the producer, has refused. Each waits before it is tried again, a little
 //! longer every time, and holds up its key meanwhile: a later event of the key must not overtake it. As long as
-//! there is one, an alarm is active; it ends when the last of them was acknowledged or is gone from the table.
+//! there is one, an alarm is active; it ends when the last of them was acknowledged, moved to quarantine, or is gone from the table.
 //!
 //! Pure data: the time is passed in.
 
@@ -34,7 +34,7 @@ impl FailedRows {
         self.rows.insert(seq, Failure { attempts: attempts.saturating_add(1), not_before: now + wait });
     }
 
-    /// The row was acknowledged.
+    /// The row was acknowledged, or moved to quarantine.
     pub fn acknowledged(&mut self, seq: i64) {
         self.rows.remove(&seq);
     }

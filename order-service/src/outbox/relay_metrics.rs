@@ -39,7 +39,8 @@ impl RelayMetrics {
         registry.register("relay_in_flight_events", in_flight, self.in_flight.clone());
         let floor = "Reads of the outbox begin above this seq; every row up to it is published or on its way";
         registry.register("relay_scan_floor", floor, self.scan_floor.clone());
-        let looks = "How often the scan floor was looked at; one that does not move meanwhile waits for an open transaction that writes to the outbox";
+        let looks = "How often the scan floor was looked at; one that does not move meanwhile waits for an open transaction that writes to the outbox, or for a row \
+                     that is not on its way, or nothing new was committed";
         registry.register("relay_scan_floor_looks", looks, self.floor_looks.clone());
         self.producer.register(registry);
     }
@@ -47,6 +48,11 @@ impl RelayMetrics {
     /// Whether this instance is the one that publishes.
     pub fn leads(&self) -> bool {
         self.leads.get() != 0
+    }
+
+    /// How often this instance became that one.
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers.get()
     }
 
     /// Events that Kafka has acknowledged, repeats included.

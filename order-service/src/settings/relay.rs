@@ -9,6 +9,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 const UNLIMITED: &str = "unlimited";
+/// A hundred years.
+const LONGEST_QUARANTINE: Retention = Retention::Milliseconds(36_500 * 86_400_000);
 
 /// Section `relay`.
 #[derive(Clone, Debug, Deserialize)]
@@ -122,6 +124,12 @@ pub(super) fn check(settings: &Settings, report: &SettingsReport) -> Result<(), 
         relay.quarantine_retention >= Retention::Milliseconds(60_000),
         "relay.quarantine_retention",
         "must be at least 1m: nobody could look at a row before it is discarded",
+    )?;
+    must(
+        relay.quarantine_retention <= LONGEST_QUARANTINE
+            || relay.quarantine_retention == Retention::Unlimited,
+        "relay.quarantine_retention",
+        "must be at most 36500d (a hundred years), or \"unlimited\": the database knows no time that long ago",
     )?;
     must(relay.batch_rows > 0, "relay.batch_rows", "must be at least 1")?;
     must(relay.batch_bytes > 0, "relay.batch_bytes", "must be at least 1")?;

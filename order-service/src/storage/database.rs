@@ -147,7 +147,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Unavailable`] and [`DatabaseError::NotAdmitted`].
     pub async fn relay_session(&self) -> Result<Session, DatabaseError> {
-        // An operator's release locks the quarantine; that is waited for.
+        // Who locks the outbox as a whole is waited for; locks of rows and of the quarantine are not, by the statements themselves.
         self.own_session("order-service relay", "-c synchronous_commit=off -c lock_timeout=0").await
     }
 

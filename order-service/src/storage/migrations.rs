@@ -59,7 +59,8 @@ pub async fn migrate(database: &Database) -> Result<Vec<String>, MigrationError>
 /// # Errors
 /// [`MigrationError::Behind`] and [`MigrationError::Ahead`] name the difference.
 pub async fn check(database: &Database) -> Result<(), MigrationError> {
-    let applied = applied_versions(&mut *database.session().await?).await?;
+    let mut session = database.session().await?;
+    let applied = database.within_limit(applied_versions(&mut session)).await?;
     let known = known_versions().map_err(|error| MigrationError::Failed(error.to_string()))?;
     let difference =
         |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();

@@ -20,6 +20,10 @@ use diesel_async::RunQueryDsl;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Behind what the publishing instance has noted as published.
+const NOT_PUBLISHED: &str =
+    "seq > coalesce((SELECT published_up_to FROM relay_lease WHERE published_at_rescans = rescans), 0)";
+
 /// How long the oldest pending message has waited, by the database's clock. It is looked for behind what the publishing instance
 /// has noted as published, or rows that vacuum may not remove yet would be waded through each time.
 ///
@@ -27,12 +31,9 @@ use uuid::Uuid;
 /// [`DatabaseError`].
 pub async fn oldest_age(session: &mut Session) -> Result<Option<Duration>, DatabaseError> {
     let age = diesel::dsl::sql::<Double>("extract(epoch FROM clock_timestamp() - created_at)::float8");
-    let published = diesel::dsl::sql::<Bool>(
-        "seq > coalesce((SELECT published_up_to FROM relay_lease WHERE published_at_rescans = rescans), 0)",
-    );
     let oldest = outbox::table
         .select(age)
-        .filter(published)
+        .filter(diesel::dsl::sql::<Bool>(NOT_PUBLISHED))
         .order(outbox::seq)
         .first::<f64>(session)
         .await
@@ -119,8 +120,8 @@ pub struct Unread<'a> {
 
 /// The pending rows, lowest first, within `limit`, without those whose event is in flight.
 ///
-/// Every read starts at the floor, never behind the last row read: the order of seq is not the order of
-/// commits, and a row that commits late must still be found.
+/// Reads begin at the floor, or behind earlier ones as far as nothing commits late any more ([`crate::outbox::scan_floor`]): the
+/// order of seq is not the order of commits, and a row that commits late must still be found.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -318,8 +319,12 @@ pub async fn lowest(mut session: &Session, unread: Unread<'_>) -> Result<Option<
     Ok(left.first(&mut session).await.optional()?)
 }
 
-/// Whether at least so many rows wait. It looks at no more of them.
+/// Whether at least so many rows wait. It looks at no more of them, and at none of those that are gone, as [`oldest_age`] does not.
+///
+/// # Errors
+/// [`DatabaseError`].
 pub async fn has_at_least(session: &mut Session, rows: i64) -> Result<bool, DatabaseError> {
-    let last = outbox::table.select(outbox::seq).order(outbox::seq).offset(rows.saturating_sub(1));
+    let waiting = outbox::table.select(outbox::seq).filter(diesel::dsl::sql::<Bool>(NOT_PUBLISHED));
+    let last = waiting.order(outbox::seq).offset(rows.saturating_sub(1));
     Ok(last.first::<i64>(session).await.optional()?.is_some())
 }

@@ -52,7 +52,7 @@ pub struct OutboxStatus {
     pub quarantined_keys: i64,
 }
 
-/// One look.
+/// One look. Without the row of the lease, which whoever publishes makes anew, nobody publishes.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -64,8 +64,8 @@ pub async fn read(mut session: &Session) -> Result<OutboxStatus, DatabaseError> 
            l.holder_name AS holder,
            CASE WHEN l.until > clock_timestamp() AND isfinite(l.until)
                 THEN extract(epoch FROM l.until - clock_timestamp())::float8 END AS lease_seconds,
-           l.scan_floor, s.last_value - (NOT s.is_called)::integer AS reached, q.quarantined, q.quarantined_keys
-    FROM relay_lease AS l, outbox_seq_seq AS s,
+           coalesce(l.scan_floor, 0) AS scan_floor, s.last_value - (NOT s.is_called)::integer AS reached, q.quarantined, q.quarantined_keys
+    FROM outbox_seq_seq AS s LEFT JOIN relay_lease AS l ON true,
          (SELECT count(*) AS pending, coalesce(sum(octet_length(payload)), 0)::bigint AS pending_bytes,
                  coalesce(sum({DISK_BYTES_OF_A_ROW}), 0)::bigint AS pending_disk_bytes,
                  extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_seconds FROM outbox) AS w,

@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use std::future::Future;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -48,21 +49,27 @@ pub enum Selection {
     Seq(i64),
 }
 
-/// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, it is gone, or another event has
-/// its seq in quarantine.
+/// Takes a row out of the outbox that Kafka refuses for good; how many. None: it is locked, or the quarantine is, it is gone, or
+/// another event has its seq in quarantine, or somebody else than `holder` has the lease.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn quarantine(mut session: &Session, seq: i64, cause: &str) -> Result<usize, DatabaseError> {
-    Ok(Quarantine { seq, cause }.execute(&mut session).await?)
+pub async fn quarantine(
+    mut session: &Session,
+    holder: Uuid,
+    seq: i64,
+    cause: &str,
+) -> Result<usize, DatabaseError> {
+    soon(session, Quarantine { holder, seq, cause }.execute(&mut session)).await
 }
 
-/// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many.
+/// Takes out those of these rows of which an earlier row of the key is in quarantine, too; how many. None, if somebody else than
+/// `holder` has the lease.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn move_along(mut session: &Session, seqs: &[i64]) -> Result<usize, DatabaseError> {
-    Ok(MoveAlong { seqs }.execute(&mut session).await?)
+pub async fn move_along(mut session: &Session, holder: Uuid, seqs: &[i64]) -> Result<usize, DatabaseError> {
+    soon(session, MoveAlong { holder, seqs }.execute(&mut session)).await
 }
 
 /// The keys that have rows in quarantine, each with the lowest seq of those.
@@ -149,7 +156,7 @@ pub async fn discard(
     rows.returning(columns).get_results(&mut session).await.map_err(DatabaseError::of_change)
 }
 
-/// Deletes rows that are here for longer than `age`, the oldest first, at most so many. Which they were.
+/// Deletes rows that are here for longer than `age`, the oldest first, at most so many, but for locked ones. Which they were.
 ///
 /// # Errors
 /// [`DatabaseError`].
@@ -158,7 +165,24 @@ pub async fn discard_older(
     age: Duration,
     limit: i64,
 ) -> Result<Vec<QuarantinedRow>, DatabaseError> {
-    Ok(DiscardOlder { seconds: age.as_secs_f64(), limit }.load(&mut session).await?)
+    soon(session, DiscardOlder { seconds: age.as_secs_f64(), limit }.load(&mut session)).await
+}
+
+/// What the relay changes here. It waits for the locks of others, an operator's release for example, for a moment only: its
+/// lease would else run out meanwhile. Then nothing was changed, and it tries again later.
+///
+/// The session is told, and not the statement: a table is locked before a statement begins.
+async fn soon<T: Default>(
+    mut session: &Session,
+    change: impl Future<Output = QueryResult<T>>,
+) -> Result<T, DatabaseError> {
+    diesel::sql_query("SET lock_timeout = '100ms'").execute(&mut session).await?;
+    let changed = change.await.map_err(DatabaseError::from);
+    diesel::sql_query("SET lock_timeout = 0").execute(&mut session).await?;
+    match changed {
+        Err(DatabaseError::Locked(_)) => Ok(T::default()),
+        known => known,
+    }
 }
 
 fn condition(selection: &Selection) -> &'static str {
@@ -180,7 +204,16 @@ const INTO_QUARANTINE: &str = " ON CONFLICT (seq) DO UPDATE SET topic = excluded
 const IS_FREE: &str = " AND NOT EXISTS (SELECT FROM outbox_quarantine AS other WHERE other.seq = candidate.seq \
      AND other.event_id <> candidate.event_id) FOR UPDATE SKIP LOCKED))";
 
+/// Who has lost the lease, and does not know it yet, moves nothing: it does not know which keys are held.
+fn push_publishes<'b>(holder: &'b Uuid, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(" AND EXISTS (SELECT FROM relay_lease WHERE holder = ");
+    out.push_bind_param::<SqlUuid, _>(holder)?;
+    out.push_sql(")");
+    Ok(())
+}
+
 struct Quarantine<'a> {
+    holder: Uuid,
     seq: i64,
     cause: &'a str,
 }
@@ -191,6 +224,7 @@ impl QueryFragment<Pg> for Quarantine<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH refused AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ");
         out.push_bind_param::<BigInt, _>(&self.seq)?;
+        push_publishes(&self.holder, &mut out)?;
         out.push_sql(IS_FREE);
         out.push_sql(" RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at, cause) ");
         out.push_sql("SELECT seq, topic, key, event_id, payload, headers, created_at, ");
@@ -202,6 +236,7 @@ impl QueryFragment<Pg> for Quarantine<'_> {
 }
 
 struct MoveAlong<'a> {
+    holder: Uuid,
     seqs: &'a [i64],
 }
 
@@ -212,6 +247,7 @@ impl QueryFragment<Pg> for MoveAlong<'_> {
         out.push_sql("WITH held AS (DELETE FROM outbox WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox AS candidate WHERE seq = ANY(");
         out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
         out.push_sql(") AND EXISTS (SELECT FROM outbox_quarantine AS earlier WHERE earlier.key = candidate.key AND earlier.seq < candidate.seq)");
+        push_publishes(&self.holder, &mut out)?;
         out.push_sql(IS_FREE);
         out.push_sql(
             " RETURNING *) INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \
@@ -243,7 +279,7 @@ impl QueryFragment<Pg> for DiscardOlder {
         out.push_sql(") ORDER BY seq LIMIT ");
         out.push_bind_param::<BigInt, _>(&self.limit)?;
         out.push_sql(
-            ") RETURNING seq, key, event_id, octet_length(payload), created_at, quarantined_at, cause",
+            " FOR UPDATE SKIP LOCKED) RETURNING seq, key, event_id, octet_length(payload), created_at, quarantined_at, cause",
         );
         Ok(())
     }

@@ -50,7 +50,7 @@ pub struct Noted {
 /// nothing yet leaves what the last holder knew, and who has not heard of rows that came back leaves where those are.
 ///
 /// # Errors
-/// [`DatabaseError`].
+/// [`DatabaseError::Locked`] soon, if another session has the row locked; any other.
 pub async fn take(
     mut session: &Session,
     claim: &Claim,
@@ -126,7 +126,7 @@ impl QueryFragment<Pg> for Take<'_> {
         out.push_sql("::bigint AS published_up_to, ");
         out.push_bind_param::<Nullable<BigInt>, _>(&self.rescans)?;
         out.push_sql(
-            "::bigint AS rescans), taken AS (\
+            "::bigint AS rescans WHERE (SELECT set_config('lock_timeout', '100ms', true)) IS NOT NULL), taken AS (\
              UPDATE relay_lease AS l SET holder = c.holder, holder_name = c.holder_name, \
              scan_floor = coalesce(c.scan_floor, l.scan_floor), \
              published_up_to = CASE WHEN c.rescans = l.rescans THEN c.published_up_to \

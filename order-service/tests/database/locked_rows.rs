@@ -14,6 +14,10 @@ use std::time::Duration;
 cases!(
     a_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
     a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else,
+    a_quarantine_that_is_locked_holds_up_the_refused_key_and_nothing_else,
+    a_locked_row_in_quarantine_is_discarded_later_and_the_others_at_once,
+    a_lease_whose_row_is_locked_is_good_until_its_own_end,
+    behind_the_end_of_a_lease_whose_row_is_locked_the_same_session_goes_on_when_it_is_free,
     a_row_that_has_the_seq_of_one_that_was_sent_is_not_taken_for_it,
     a_backlog_that_is_locked_is_sent_as_far_as_may_be_in_flight_and_then_waits,
 );
@@ -61,6 +65,84 @@ async fn a_refused_row_that_is_locked_holds_up_its_own_key_and_nothing_else(rig:
     until_outbox_has(&shop, 0).await;
     assert_eq!(shop.number("SELECT count(*) FROM outbox_quarantine").await, 2);
     until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+}
+
+/// As a release that takes its time does.
+async fn a_quarantine_that_is_locked_holds_up_the_refused_key_and_nothing_else(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let other = shop.session().await;
+    let lock = "BEGIN; LOCK TABLE outbox_quarantine IN SHARE ROW EXCLUSIVE MODE";
+    other.batch_execute(lock).await.unwrap();
+    let rows = vec![sized("bad", 0, 2_000_000), message("bad", 1)];
+    commit(&shop, rows, WakeUp::default()).await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    commit(&shop, vec![message("good", 2)], WakeUp::default()).await;
+    until_outbox_has(&shop, 2).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number("SELECT count(*) FROM outbox_quarantine").await, 2);
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+}
+
+async fn a_locked_row_in_quarantine_is_discarded_later_and_the_others_at_once(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    shop.execute(
+        "INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at, quarantined_at) \
+         SELECT n, 'order-completed', n, gen_random_uuid(), n, '{}', 'epoch', 'epoch' FROM generate_series(1, 3) AS n",
+    )
+    .await;
+    let other = shop.session().await;
+    other.batch_execute("BEGIN; SELECT FROM outbox_quarantine WHERE seq = 2 FOR UPDATE").await.unwrap();
+    let settings = relay_settings(&shop, &broker, &[("RELAY__QUARANTINE_RETENTION", "1d")]);
+    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+    shop.until("SELECT (count(*) = 1)::int::bigint FROM outbox_quarantine").await;
+    assert_eq!(shop.number("SELECT seq FROM outbox_quarantine").await, 2);
+    commit(&shop, vec![message("good", 1)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    relay.stop().await;
+}
+
+const LOCK_LEASE: &str = "BEGIN; UPDATE relay_lease SET since = since";
+const WAITS_FOR_LEASE: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'order-service relay' \
+     AND datname = current_database() AND wait_event_type = 'Lock'";
+
+async fn a_lease_whose_row_is_locked_is_good_until_its_own_end(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let settings = relay_settings(&shop, &broker, &[("RELAY__LEASE", "15s")]);
+    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+    relay.until_leads(true).await;
+    let other = shop.session().await;
+    other.batch_execute(LOCK_LEASE).await.unwrap();
+    shop.until(WAITS_FOR_LEASE).await;
+    commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
+    until_outbox_has(&shop, 0).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(relay.metrics.takeovers(), 1);
+    relay.stop().await;
+}
+
+async fn behind_the_end_of_a_lease_whose_row_is_locked_the_same_session_goes_on_when_it_is_free(
+    rig: Arc<Rig>,
+) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let settings = relay_settings(&shop, &broker, &[("RELAY__LEASE", "300ms")]);
+    let relay = RunningRelay::start(&shop, &settings, WakeUp::default());
+    relay.until_leads(true).await;
+    let session = "SELECT pid::bigint FROM pg_stat_activity WHERE application_name = 'order-service relay' \
+                   AND datname = current_database()";
+    let before = shop.number(session).await;
+    let other = shop.session().await;
+    other.batch_execute(LOCK_LEASE).await.unwrap();
+    relay.until_leads(false).await;
+    commit(&shop, vec![message("k", 1)], WakeUp::default()).await;
+    shop.until(WAITS_FOR_LEASE).await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(session).await, before);
+    assert_eq!(relay.metrics.takeovers(), 1, "nobody else has published");
     relay.stop().await;
 }
 

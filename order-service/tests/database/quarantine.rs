@@ -1,7 +1,7 @@
 //! P10, P14: what Kafka refuses for good leaves the way, and nothing else does.
 
 use crate::cases;
-use crate::crash_points::process::answer_of_command;
+use crate::crash_points::process::{answer_of_command, answer_of_command_with};
 use crate::relaying::{
     PARTITIONS, RunningRelay, TOPIC, broker, commit, commit_many, distinct, message, number, records_until,
     relay_settings, sized, until_alarm, until_outbox_has,
@@ -14,6 +14,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
+use shared_messages::topics::partition_of;
+use std::process::Command;
 use std::sync::Arc;
 
 cases!(
@@ -27,9 +29,12 @@ cases!(
     what_is_in_quarantine_for_longer_than_its_retention_is_discarded_and_nothing_else,
     a_record_that_the_broker_calls_invalid_goes_into_quarantine,
     of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined,
+    no_failure_is_told_of_a_row_that_moved_into_quarantine,
+    who_has_lost_the_lease_unnoticed_quarantines_nothing,
     a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing,
     a_topic_that_is_missing_quarantines_nothing,
     an_operator_sees_lists_releases_and_discards,
+    a_command_ends_though_the_server_answers_no_more,
 );
 
 const QUARANTINED: &str = "SELECT count(*) FROM outbox_quarantine";
@@ -240,6 +245,48 @@ async fn of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined(ri
     relay.stop().await;
 }
 
+/// Its first refusal, which is no proof yet, is told as a failure. The table is never read as a whole here, as a partition hangs.
+async fn no_failure_is_told_of_a_row_that_moved_into_quarantine(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let mut keys = (0..).map(|n| format!("key {n}"));
+    let mut key_of = |wanted: u32| {
+        keys.find(|key| partition_of(key.as_bytes(), PARTITIONS.cast_unsigned()) == wanted).unwrap()
+    };
+    let (hangs, flows) = (key_of(0), key_of(1));
+    broker.cluster().partition_leader(TOPIC, 0, None).unwrap();
+    each_produce_fails(&broker.cluster(), RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 2);
+    commit(&shop, vec![message(&hangs, 0), message(&hangs, 1), message(&flows, 2)], WakeUp::default()).await;
+    let changes = [("RELAY__BATCH_ROWS", "1"), ("RELAY__STRAGGLER_AFTER", "20ms")];
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &changes), WakeUp::default());
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    while shop.number(QUARANTINED).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    until_alarm(&relay, PUBLISHING_FAILS, false).await;
+    relay.stop().await;
+}
+
+/// It does not ask again for a third of an hour.
+async fn who_has_lost_the_lease_unnoticed_quarantines_nothing(rig: Arc<Rig>) {
+    let (shop, broker) = (rig.shop().await, broker());
+    let relay = RunningRelay::start(
+        &shop,
+        &relay_settings(&shop, &broker, &[("RELAY__LEASE", "1h")]),
+        WakeUp::default(),
+    );
+    relay.until_leads(true).await;
+    shop.execute("UPDATE relay_lease SET holder_name = holder::text, holder = gen_random_uuid()").await;
+    let rows = vec![sized("bad", 0, TOO_LARGE), message("good", 1)];
+    commit(&shop, rows, WakeUp::default()).await;
+    until_alarm(&relay, PUBLISHING_FAILS, true).await;
+    until_outbox_has(&shop, 1).await;
+    assert_eq!(shop.number(QUARANTINED).await, 0);
+    shop.execute("UPDATE relay_lease SET holder = holder_name::uuid").await;
+    until_outbox_has(&shop, 0).await;
+    assert_eq!(shop.number(QUARANTINED).await, 1);
+    relay.stop().await;
+}
+
 async fn a_permission_that_was_revoked_is_an_alarm_and_quarantines_nothing(rig: Arc<Rig>) {
     let (shop, broker) = (rig.shop_with_book().await, broker());
     let revoked = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
@@ -282,6 +329,14 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
 
     let (status, told) = answer(&["outbox", "quarantine", "list"]).await;
     assert!(status == 0 && told.lines().count() == 3 && told.contains("follows"), "{told}");
+    let (_, told) = answer(&["outbox", "quarantine", "list", "--limit", "1"]).await;
+    assert!(told.lines().count() == 3 && told.contains("there are more"), "{told}");
+    for (limit, is_cut_off) in [("1", true), ("2", false)] {
+        let (_, told) = answer(&["outbox", "quarantine", "list", "--json", "--limit", limit]).await;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["isCutOff"], is_cut_off, "{told}");
+        assert_eq!(told["rows"].as_array().unwrap().len().to_string(), limit, "{told}");
+    }
     let (status, told) = answer(&["outbox", "quarantine", "discard", "--seq", "1"]).await;
     assert!(status == 0 && told.contains("--yes"), "{told}");
     assert_eq!(shop.number(QUARANTINED).await, 2, "it only says what it would do");
@@ -298,4 +353,37 @@ async fn an_operator_sees_lists_releases_and_discards(rig: Arc<Rig>) {
     let (status, told) = answer(&["outbox", "quarantine", "release"]).await;
     assert!(status == 2 && told.contains("--all"), "{told}");
     relay.stop().await;
+    shop.execute("DELETE FROM relay_lease").await;
+    let (status, told) = answer(&["outbox", "status"]).await;
+    assert!(status == 0 && told.contains("no instance"), "{told}");
+}
+
+/// The session that serves it is frozen, and so are the server's own limits.
+async fn a_command_ends_though_the_server_answers_no_more(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    let other = shop.session().await;
+    let serves = "SELECT coalesce(max(pid), 0)::bigint FROM pg_stat_activity WHERE application_name = 'order-service' \
+                  AND datname = current_database() AND wait_event_type = 'Lock'";
+    let limits = [("DATABASE__STATEMENT_TIMEOUT", "5s"), ("DATABASE__LOCK_TIMEOUT", "5s")];
+    for arguments in [
+        ["outbox", "quarantine", "list"].as_slice(),
+        &["outbox", "quarantine", "release", "--all"],
+        &["outbox", "quarantine", "discard", "--all", "--yes"],
+    ] {
+        other.batch_execute("BEGIN; LOCK TABLE outbox_quarantine").await.unwrap();
+        let answer = answer_of_command_with(&shop, &limits, arguments);
+        let signal = |signal: &str, pid: &str| {
+            assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+        };
+        let frozen = async {
+            shop.until(serves).await;
+            let pid = shop.number(serves).await.to_string();
+            signal("-STOP", &pid);
+            pid
+        };
+        let ((status, told), pid) = tokio::join!(answer, frozen);
+        signal("-CONT", &pid);
+        assert!(status != 0 && told.contains("was not answered within"), "{told}");
+        other.batch_execute("ROLLBACK").await.unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use crate::relaying::{
 };
 use crate::rig::{Rig, Shop};
 use order_service::outbox::wake_up::WakeUp;
-use order_service::storage::outbox::oldest_age;
+use order_service::storage::outbox::{has_at_least, oldest_age};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,6 +185,8 @@ async fn whoever_publishes_next_begins_behind_what_is_published_and_not_behind_w
     assert_eq!(shop.number("SELECT seq FROM outbox").await, 50);
     let oldest = oldest_age(&mut shop.database.session().await.unwrap()).await.unwrap();
     assert_eq!(oldest, None, "what is looked for begins there, too");
+    let some_wait = has_at_least(&mut shop.database.session().await.unwrap(), 1).await.unwrap();
+    assert!(!some_wait, "and what is counted");
     shop.execute("UPDATE relay_lease SET rescans = rescans + 1").await;
     until_outbox_has(&shop, 0).await;
     records_until(&broker, |records| distinct(records) == 102);

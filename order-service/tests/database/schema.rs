@@ -16,6 +16,7 @@ cases!(
     a_service_waits_for_a_database_that_is_migrated_later,
     a_database_of_a_newer_version_is_refused,
     migrating_twice_changes_nothing,
+    a_row_of_the_outbox_that_nobody_would_read_is_refused,
 );
 
 const COLUMNS: &str = "
@@ -106,4 +107,16 @@ async fn migrating_twice_changes_nothing(rig: Arc<Rig>) {
     let shop = rig.shop().await;
     assert_eq!(migrations::migrate(&shop.database).await.unwrap(), Vec::<String>::new());
     migrations::check(&shop.database).await.unwrap();
+}
+
+async fn a_row_of_the_outbox_that_nobody_would_read_is_refused(rig: Arc<Rig>) {
+    let shop = rig.shop().await;
+    let session = shop.session().await;
+    for (seq, is_taken) in [(i64::MIN, false), (0, false), (1, true)] {
+        let row = format!(
+            "INSERT INTO outbox (seq, topic, key, event_id, payload, headers) OVERRIDING SYSTEM VALUE \
+             VALUES ({seq}, 'order-completed', 'k', gen_random_uuid(), '0', '{{}}')"
+        );
+        assert_eq!(session.execute(&row, &[]).await.is_ok(), is_taken, "{seq}");
+    }
 }

@@ -88,8 +88,7 @@ impl Relay {
                 self.replacements.succeeded();
                 self.is_beyond_suspicion(seq);
                 self.read_again_at = None;
-                self.failed.acknowledged(seq);
-                self.clear_failure_if_over();
+                self.is_gone(seq);
             }
             Err(error) => {
                 let key = self.in_flight.key_of(seq).map(str::to_owned);
@@ -121,6 +120,12 @@ impl Relay {
         self.failed.failed(seq, now);
         self.metrics.failed.inc();
         self.alarms.raise(PUBLISHING_FAILS, "", format!("{what}; it stays in the outbox and is tried again"));
+    }
+
+    /// The row is not to be sent any more: it was acknowledged, or moved to quarantine.
+    pub(super) fn is_gone(&mut self, seq: i64) {
+        self.failed.acknowledged(seq);
+        self.clear_failure_if_over();
     }
 
     pub(super) fn clear_failure_if_over(&self) {

@@ -61,7 +61,10 @@ impl Relay {
             return Ok(true);
         }
         let take = relay_lease::take(session, &self.claim, self.known());
-        let taken = self.database.within_limit(take).await?;
+        let taken = match self.database.within_limit(take).await {
+            Err(DatabaseError::Locked(_)) => return Ok(self.leads_beside_lock()),
+            taken => taken?,
+        };
         self.lease.answered(asked_at, taken.is_some());
         let Some(taken) = taken else {
             self.stand_down(session).await?;
@@ -76,6 +79,22 @@ impl Relay {
         }
         self.look_where_rows_came_back(taken);
         Ok(true)
+    }
+
+    /// Somebody, a person perhaps, has the lease's row locked. Nobody can take it meanwhile, but its time may end: then nothing is
+    /// published until the row is free.
+    fn leads_beside_lock(&mut self) -> bool {
+        if self.lease.may_send(Instant::now()) {
+            return true;
+        }
+        if self.turn == Turn::Publishes && self.lease.renew_at().is_some() {
+            warn!(
+                "another session has the row of table relay_lease locked: nothing is published until it ends"
+            );
+        }
+        self.lease.lose();
+        self.metrics.leads.set(0);
+        false
     }
 
     /// Reads begin behind what is published, when this instance begins; and lower again when rows have come back from below.

@@ -9,7 +9,8 @@
 //! nothing else on its way to its partition: what is refused then is proof (`of_a_batch_that_is_refused_only_what_is_refused_alone_is_quarantined`).
 //! What the client refuses when a row is handed over is about that row.
 //!
-//! Only the instance that publishes moves rows, as only it knows which keys are held.
+//! Only the instance that publishes moves rows, as only it knows which keys are held: the statement asks whose the lease is
+//! (`who_has_lost_the_lease_unnoticed_quarantines_nothing`).
 
 use super::Relay;
 use crate::outbox::message::PendingMessage;
@@ -148,10 +149,11 @@ impl Relay {
     /// Moves what is to be moved.
     pub(super) async fn move_to_quarantine(&mut self, session: &Session) -> Result<(), DatabaseError> {
         while let Some((seq, cause)) = self.held.refused.last() {
-            let moved = quarantine::quarantine(session, *seq, cause);
+            let moved = quarantine::quarantine(session, self.claim.holder, *seq, cause);
             let moved = self.database.within_limit(moved).await?;
             let Some((seq, cause)) = self.held.refused.pop() else { break };
             if moved > 0 {
+                self.is_gone(seq);
                 error!(
                     outbox.seq = seq,
                     "outbox row {seq} will never be published as it is, and is in quarantine: {cause}; see `order-service outbox \
@@ -160,22 +162,26 @@ impl Relay {
             } else {
                 // Its key waits with it, and no other.
                 let what = format!(
-                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it locked or \
-                     another event has its seq there: end that session, or release or discard that event; {cause}"
+                    "outbox row {seq} is refused for good and does not move to quarantine, as another session has it, or the quarantine, locked, \
+                     another event has its seq there, or this instance publishes no more: end that session, or release or discard \
+                     that event; {cause}"
                 );
                 self.fail(seq, &what, Instant::now());
             }
         }
         if !self.held.along.is_empty() {
-            let moved = quarantine::move_along(session, &self.held.along);
+            let moved = quarantine::move_along(session, self.claim.holder, &self.held.along);
             let moved = self.database.within_limit(moved).await?;
             let released = self.held.along.len() - moved;
             if moved > 0 {
                 info!("{moved} rows followed an earlier row of their key into quarantine");
             }
-            self.held.along.clear();
+            let along = std::mem::take(&mut self.held.along);
+            if released == 0 {
+                along.into_iter().for_each(|seq| self.is_gone(seq));
+            }
             if released > 0 {
-                // An operator has released their key.
+                // An operator has released their key, or is about to.
                 self.look_at_quarantine(session).await?;
             }
         }

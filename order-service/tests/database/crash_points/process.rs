@@ -41,7 +41,15 @@ fn command(shop: &Shop, more: &[(&str, &str)]) -> Command {
 
 /// What a command of order-service exits with, and says.
 pub(crate) async fn answer_of_command(shop: &Shop, arguments: &[&str]) -> (i32, String) {
-    let mut command = command(shop, &[]);
+    answer_of_command_with(shop, &[], arguments).await
+}
+
+pub(crate) async fn answer_of_command_with(
+    shop: &Shop,
+    settings: &[(&str, &str)],
+    arguments: &[&str],
+) -> (i32, String) {
+    let mut command = command(shop, settings);
     command.args(arguments);
     let answer = tokio::task::spawn_blocking(move || child_process::run(&mut command)).await.unwrap();
     let (status, said) = answer.unwrap();

@@ -5,7 +5,9 @@
 
 use super::process::ServiceProcess;
 use crate::cases;
-use crate::relaying::{broker, commit_to, distinct, message, number, records_until, until_outbox_has};
+use crate::relaying::{
+    broker, commit_to, distinct, each_broker, message, number, records_until, until_outbox_has,
+};
 use crate::rig::{Rig, Shop};
 use engines::kafka::MockBroker;
 use ledger::Ledger;
@@ -27,6 +29,8 @@ const KEYS: usize = 40;
 const ROWS: usize = 50;
 const MOST_WAITING: i64 = 500;
 const SHORT: &str = "700ms";
+/// The most that a kill can repeat. Less than there are keys, of each of which one is on its way, or those would bound it.
+const IN_FLIGHT: usize = 20;
 /// Nobody waits for its end: what a slow machine loses to it would be repeats.
 const LONG: &str = "1h";
 
@@ -96,6 +100,28 @@ async fn instance(shop: &Shop, broker: &MockBroker, lease: &str) -> ServiceProce
     instance_with(shop, &broker.bootstrap_servers(), &[("RELAY__LEASE", lease)]).await
 }
 
+/// Of those that have little in flight.
+async fn small_instance(shop: &Shop, broker: &MockBroker) -> ServiceProcess {
+    let in_flight = IN_FLIGHT.to_string();
+    let settings = [("RELAY__LEASE", SHORT), ("RELAY__MAX_IN_FLIGHT", in_flight.as_str())];
+    instance_with(shop, &broker.bootstrap_servers(), &settings).await
+}
+
+/// One that answers late, so that there is always as much on its way as there may be: it has that when its sender dies.
+fn slow_broker() -> MockBroker {
+    let broker = broker();
+    each_broker(&broker, |cluster, id| {
+        cluster.broker_round_trip_time(id, Duration::from_millis(50)).unwrap();
+    });
+    broker
+}
+
+/// As much as was in flight each time, and once more: a slow machine may lose its lease without being killed.
+fn assert_repeated_at_most(repeats: usize, times: usize) {
+    let most = IN_FLIGHT * (times + 1);
+    assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
+}
+
 pub(super) async fn instance_with(shop: &Shop, servers: &str, more: &[(&str, &str)]) -> ServiceProcess {
     let settings = [&[("KAFKA__BOOTSTRAP_SERVERS", servers)], more].concat();
     ServiceProcess::start_with(shop, &settings).await
@@ -132,10 +158,10 @@ fn times() -> usize {
 }
 
 async fn the_publishing_one_of_three_instances_is_killed_again_and_again(rig: Arc<Rig>) {
-    let (shop, broker) = (rig.shop().await, broker());
+    let (shop, broker) = (rig.shop().await, slow_broker());
     let mut instances = Vec::new();
     for _ in 0..3 {
-        instances.push(instance(&shop, &broker, SHORT).await);
+        instances.push(small_instance(&shop, &broker).await);
     }
     let committing = Committing::begin(&shop).await;
     let mut takeovers = Vec::new();
@@ -144,12 +170,11 @@ async fn the_publishing_one_of_three_instances_is_killed_again_and_again(rig: Ar
         let killed = take_out(&mut instances, publishing(&shop).await);
         killed.kill().await;
         takeovers.push(until_another_publishes(&shop, killed.id()).await);
-        instances.push(instance(&shop, &broker, SHORT).await);
+        instances.push(small_instance(&shop, &broker).await);
     }
     let rows = committing.end().await;
     let repeats = balance(&shop, &broker, rows, KEYS).await;
-    let most = crate::rig::settings_with(&[]).relay.max_in_flight * takeovers.len();
-    assert!(repeats <= most, "{repeats} repeats are more than can have been in flight");
+    assert_repeated_at_most(repeats, takeovers.len());
     takeovers.sort();
     let (median, longest) = (takeovers[takeovers.len() / 2], takeovers[takeovers.len() - 1]);
     let told = format!(
@@ -176,8 +201,8 @@ async fn the_publishing_one_of_two_instances_is_stopped_in_mid_batch(rig: Arc<Ri
 }
 
 async fn a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats_at_most(rig: Arc<Rig>) {
-    let (shop, broker) = (rig.shop().await, broker());
-    let instances = [instance(&shop, &broker, SHORT).await, instance(&shop, &broker, SHORT).await];
+    let (shop, broker) = (rig.shop().await, slow_broker());
+    let instances = [small_instance(&shop, &broker).await, small_instance(&shop, &broker).await];
     let committing = Committing::begin(&shop).await;
     for _ in 0..times() {
         until_published(&shop, 200).await;
@@ -189,16 +214,17 @@ async fn a_publishing_instance_that_is_frozen_behind_its_lease_and_wakes_repeats
         frozen.thaw();
     }
     let rows = committing.end().await;
-    balance(&shop, &broker, rows, KEYS).await;
+    let repeats = balance(&shop, &broker, rows, KEYS).await;
+    assert_repeated_at_most(repeats, times());
 }
 
 /// Stopped, killed and frozen in turn, in the middle of full reads that overlap.
 async fn a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key(rig: Arc<Rig>) {
     const BACKLOG: usize = 20_000;
     const MANY_KEYS: usize = 3_000;
-    const IN_FLIGHT: usize = 200;
+    const MORE_IN_FLIGHT: usize = 200;
     let (shop, broker) = (rig.shop().await, broker());
-    let in_flight = IN_FLIGHT.to_string();
+    let in_flight = MORE_IN_FLIGHT.to_string();
     // Slow enough that there is a middle: so many rows for each wait of the producer.
     let settings = [
         ("RELAY__LEASE", SHORT),
@@ -226,14 +252,14 @@ async fn a_backlog_whose_lease_moves_is_published_in_the_order_of_each_key(rig: 
             }
             1 => {
                 leader.kill().await;
-                most += IN_FLIGHT;
+                most += MORE_IN_FLIGHT;
             }
             _ => {
                 leader.freeze();
                 until_another_publishes(&shop, id).await;
                 until_published(&shop, 200).await;
                 leader.thaw();
-                most += IN_FLIGHT;
+                most += MORE_IN_FLIGHT;
                 instances.push(leader);
                 continue;
             }
