@@ -226,13 +226,15 @@ impl Health {
         self.change(|client| client.topic = TopicState::Forbidden);
     }
 
-    /// An error that the client recovers from by itself; `name` tells repeats apart.
-    pub(crate) fn client_error(&self, name: &str, reason: &str) {
-        match BrokerError::parse(reason) {
-            Some(error) => self.change(|client| client.broker_failed(&error)),
+    /// An error that the client recovers from by itself; `name` tells repeats apart. Whether it is about a broker's connection.
+    pub(crate) fn client_error(&self, name: &str, reason: &str) -> bool {
+        let of_a_broker = BrokerError::parse(reason);
+        match &of_a_broker {
+            Some(error) => self.change(|client| client.broker_failed(error)),
             None if self.is_news(name) => tracing::warn!("Kafka: {name}: {reason}"),
             None => tracing::debug!("Kafka: {name}: {reason}"),
         }
+        of_a_broker.is_some()
     }
 
     fn is_news(&self, name: &str) -> bool {

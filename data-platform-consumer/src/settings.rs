@@ -17,7 +17,7 @@ use shared_messages::topics;
 use crate::consumer_group::{self, RESERVED_PROPERTIES, RefusedByClient};
 use crate::delivery::RetryPolicy;
 use crate::delivery::blame::BlameRules;
-use crate::delivery::breaker::BreakerRules;
+use crate::delivery::breaker::{BreakerRules, LONGEST_RETRY_AFTER};
 use crate::delivery::ceiling::CeilingRules;
 use crate::sink::{self, SinkRefused, SinkSettings};
 
@@ -29,6 +29,9 @@ pub const ENVIRONMENT_PREFIX: &str = "DATA_PLATFORM_CONSUMER";
 /// librdkafka keeps its times as milliseconds in 32 bits, and takes none above this.
 const LONGEST_SESSION: Duration = Duration::from_hours(1);
 const LONGEST_POLL_INTERVAL: Duration = Duration::from_hours(24);
+
+/// A request to a broker and its answer, with a margin.
+const SHORTEST_LOOK_UP: Duration = Duration::from_millis(100);
 
 /// All settings of the service.
 #[derive(Debug, Clone, Deserialize)]
@@ -191,7 +194,7 @@ fn names(kafka: &KafkaSettings) -> [Rule; 3] {
     ]
 }
 
-fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
+fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 9] {
     let rebalance = delivery.drain_timeout.saturating_add(kafka.session_timeout);
     [
         (
@@ -222,6 +225,11 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
             "with kafka.session_timeout it must fit into kafka.max_poll_interval, as a rebalance waits for both",
         ),
         (
+            kafka.position_timeout >= SHORTEST_LOOK_UP,
+            "kafka.position_timeout",
+            "it must be at least 100ms, or no position would ever be known, and no partition be taken over",
+        ),
+        (
             kafka.position_timeout <= kafka.max_poll_interval / 2,
             "kafka.position_timeout",
             "it must be at most half of kafka.max_poll_interval",
@@ -229,7 +237,7 @@ fn times(kafka: &KafkaSettings, delivery: &DeliverySettings) -> [Rule; 8] {
     ]
 }
 
-fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
+fn limits(delivery: &DeliverySettings) -> [Rule; 14] {
     let DeliverySettings { retry, breaker, give_up, dead_letter_ceiling, .. } = delivery;
     [
         (delivery.in_flight_limit > 0, "delivery.in_flight_limit", "it must be at least 1"),
@@ -260,6 +268,11 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
             "it must not be shorter than delivery.breaker.first_wait",
         ),
         (
+            breaker.longest_retry_after <= LONGEST_RETRY_AFTER,
+            "delivery.breaker.longest_retry_after",
+            "it must be at most 1h",
+        ),
+        (
             dead_letter_ceiling.count > 0,
             "delivery.dead_letter_ceiling.count",
             "it must be at least 1, or the first record at fault would stop its partition",
@@ -273,126 +286,5 @@ fn limits(delivery: &DeliverySettings) -> [Rule; 13] {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::*;
-
-    fn with(environment: &[(&str, &str)]) -> Result<Settings, String> {
-        let source =
-            SettingsSource { defaults: DEFAULTS, environment_prefix: ENVIRONMENT_PREFIX, file: None };
-        let environment = environment.iter().map(|(name, value)| {
-            (OsString::from(format!("{ENVIRONMENT_PREFIX}__{name}")), OsString::from(value))
-        });
-        let loaded: Loaded<Settings> = service_chassis::settings::load_with_environment(&source, environment)
-            .map_err(|error| error.to_string())?;
-        check(&loaded.settings, &loaded.report).map_err(|error| error.to_string())?;
-        Ok(loaded.settings)
-    }
-
-    #[test]
-    fn the_defaults_are_complete_and_keep_the_rules() {
-        let settings = with(&[]).unwrap();
-        assert_eq!(settings.kafka.group_id, "data-platform-consumer");
-        assert_eq!(settings.kafka.topic, shared_messages::topics::ORDER_COMPLETED);
-        assert_eq!((settings.delivery.in_flight_limit, settings.delivery.window), (100, 10_000));
-        assert_eq!(settings.sink.log.wait, Duration::from_secs(3));
-    }
-
-    #[test]
-    fn a_setting_that_breaks_a_rule_is_named() {
-        for (name, value, key) in [
-            ("DELIVERY__WINDOW", "99", "delivery.window"),
-            ("DELIVERY__WINDOW_BYTES", "1023", "delivery.window_bytes"),
-            ("DELIVERY__IN_FLIGHT_LIMIT", "0", "delivery.in_flight_limit"),
-            ("DELIVERY__DRAIN_TIMEOUT", "10m", "delivery.drain_timeout"),
-            ("DELIVERY__RETRY__LONGEST_WAIT", "1ms", "delivery.retry.longest_wait"),
-            ("KAFKA__SESSION_TIMEOUT", "8s", "kafka.session_timeout"),
-            ("KAFKA__MAX_POLL_INTERVAL", "14s", "kafka.max_poll_interval"),
-            ("KAFKA__TOPIC", "^order.*", "kafka.topic"),
-            ("KAFKA__BOOTSTRAP_SERVERS", "::::", "kafka.bootstrap_servers"),
-            ("KAFKA__PROPERTIES__ENABLE__AUTO__COMMIT", "true", "kafka.properties.enable.auto.commit"),
-            ("KAFKA__PROPERTIES__NO__SUCH", "1", "kafka.properties.no.such"),
-            ("KAFKA__PROPERTIES__FETCH__MIN__BYTES", "few", "kafka.properties.fetch.min.bytes"),
-            ("KAFKA__SESION_TIMEOUT", "9s", "kafka.sesion_timeout"),
-            ("SINK__KIND", "ftp", "sink.kind"),
-            ("SINK__POSTGRES__URL", "mysql://platform", "sink.postgres.url"),
-            ("SINK__POSTGRES__STATEMENT_TIMEOUT", "0s", "sink.postgres.statement_timeout"),
-            ("SINK__HTTP__URL", "ftp://platform", "sink.http.url"),
-            ("SINK__HTTP__BATCH", "0", "sink.http.batch"),
-            ("SINK__HTTP__HEADERS__CONTENT-TYPE", "text/plain", "sink.http.headers.content-type"),
-        ] {
-            let error = with(&[(name, value)]).unwrap_err();
-            assert!(error.contains(key) && error.contains(name), "{name}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_call_that_takes_its_time_must_not_count_as_stalled() {
-        for (kind, name) in [
-            ("log", "SINK__LOG__WAIT"),
-            ("http", "SINK__HTTP__TIMEOUT"),
-            ("postgres", "SINK__POSTGRES__STATEMENT_TIMEOUT"),
-        ] {
-            let used = ("SINK__KIND", kind);
-            let error = with(&[used, (name, "5m")]).unwrap_err();
-            assert!(error.contains("delivery.stall_timeout"), "{error}");
-            with(&[used, (name, "5m"), ("DELIVERY__STALL_TIMEOUT", "10m")]).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_the_promises_hang_on_cannot_be_handed_through_and_neither_can_its_other_names() {
-        for (property, value) in [
-            ("allow.auto.create.topics", "true"),
-            ("auto.commit.enable", "true"),
-            ("auto.offset.reset", "latest"),
-            ("bootstrap.servers", "b"),
-            ("enable.auto.commit", "true"),
-            ("enable.auto.offset.store", "true"),
-            ("enable.partition.eof", "true"),
-            ("enabled_events", "16"),
-            ("group.id", "g"),
-            ("group.protocol", "consumer"),
-            ("heartbeat.interval.ms", "1"),
-            ("max.poll.interval.ms", "1"),
-            ("metadata.broker.list", "b"),
-            ("offset.store.method", "none"),
-            ("partition.assignment.strategy", "range"),
-            ("session.timeout.ms", "1"),
-            ("statistics.interval.ms", "0"),
-            ("test.mock.num.brokers", "1"),
-        ] {
-            let name = format!("KAFKA__PROPERTIES__{}", property.to_uppercase().replace('.', "__"));
-            let error = with(&[(&name, value)]).unwrap_err();
-            assert!(error.contains(property) && error.contains("promises"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_stop_fits_into_the_half_minute_that_an_orchestrator_grants() {
-        let Settings { kafka, delivery, .. } = with(&[]).unwrap();
-        assert!(delivery.drain_timeout + kafka.close_timeout <= Duration::from_secs(20));
-    }
-
-    #[test]
-    fn what_librdkafka_knows_is_handed_through() {
-        let plain = [
-            ("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "sasl_plaintext"),
-            ("KAFKA__PROPERTIES__SASL__MECHANISM", "PLAIN"),
-        ];
-        let settings = with(&plain).unwrap();
-        assert_eq!(settings.kafka.properties.value("security.protocol"), Some("sasl_plaintext"));
-    }
-
-    #[test]
-    fn tls_is_taken_by_a_build_that_has_it_and_refused_with_what_to_do_by_one_without() {
-        let taken = with(&[("KAFKA__PROPERTIES__SECURITY__PROTOCOL", "ssl")]);
-        if cfg!(feature = "kafka-tls") {
-            taken.unwrap();
-        } else {
-            let refusal = taken.unwrap_err();
-            assert!(refusal.contains("security.protocol") && refusal.contains("kafka-tls"), "{refusal}");
-        }
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

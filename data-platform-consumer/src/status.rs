@@ -39,6 +39,9 @@ pub struct Status {
     pub held_for_seconds: Option<f64>,
     /// Calls that ended after their partition was handed back.
     pub late_reports: u64,
+    /// It has stalled, left the group, and leaves the others the time to take its partitions over.
+    #[serde(default)]
+    pub rests: bool,
     /// It has stalled, left the group, and waits for calls to end before it comes back.
     #[serde(default)]
     pub waits_for_calls: bool,
@@ -227,6 +230,27 @@ impl fmt::Display for ActiveAlarm {
     }
 }
 
+impl Status {
+    /// Why, if it does not.
+    fn reads_nothing(&self) -> Option<&'static str> {
+        if self.waits_for_calls {
+            Some(
+                "it has stalled and left the group; it comes back once most of these calls have ended, or when it is restarted",
+            )
+        } else if self.rests {
+            Some(
+                "it has stalled and left the group, so that others may take its partitions over; it joins again within half a minute",
+            )
+        } else if self.partitions.is_empty() {
+            Some(
+                "no partition is owned, so this member reads nothing: it has not joined yet, or others own them all",
+            )
+        } else {
+            None
+        }
+    }
+}
+
 /// The alarms, and a table for a person.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,17 +269,8 @@ impl fmt::Display for Status {
         if self.late_reports > 0 {
             writeln!(f, "calls that ended after their partition was handed back: {}", self.late_reports)?;
         }
-        if self.waits_for_calls {
-            return writeln!(
-                f,
-                "it has stalled and left the group; it comes back once most of these calls have ended, or when it is restarted"
-            );
-        }
-        if self.partitions.is_empty() {
-            return writeln!(
-                f,
-                "no partition is owned, so this member reads nothing: it has not joined yet, or others own them all"
-            );
+        if let Some(why) = self.reads_nothing() {
+            return writeln!(f, "{why}");
         }
         writeln!(f, "bytes of records that are not finished: {} of {}\n", self.bytes, self.window_bytes)?;
         writeln!(

@@ -53,6 +53,10 @@ fn what_keeps_it_from_its_work_stands_before_everything_else() {
     assert!(told[3].ends_with("1 of 100 allowed (no outage seen)"), "{told:#?}");
     assert!(told[5].starts_with("no partition is owned, so this member reads nothing"), "{told:#?}");
 
+    let rests = Status { rests: true, partitions: Vec::new(), ..status() }.to_string();
+    assert!(rests.contains("it joins again within half a minute"), "{rests}");
+    assert!(!rests.contains("has not joined yet"), "{rests}");
+
     let page = serde_json::json!(health.status());
     assert_eq!(page["alarms"][0]["name"], "position-lost", "{page}");
     assert_eq!(serde_json::from_value::<Status>(page).unwrap(), health.status());

@@ -157,12 +157,14 @@ impl<R> Assignment<R> {
 
     /// What waits is dropped, but for what is needed to commit all that was begun: records that wait behind their key while
     /// later ones of other keys have finished, which the next owner would repeat else. A record that has failed is not waited
-    /// for, and nothing behind it could be committed.
+    /// for, nor one at fault whose dead letter is not on its way, and nothing behind it could be committed.
     pub(super) fn close(&mut self, platform_is_away: bool) {
         self.intake = Intake::Closed;
         let begun = self.highest_begun.filter(|_| !platform_is_away).unwrap_or(i64::MIN);
         let failed = self.tracker.lowest_that(|work| work.failed.is_some()).unwrap_or(i64::MAX);
-        self.queues.keep_below(begun.min(failed));
+        let unparked = self.at_fault.iter().find(|(_, at_fault)| at_fault.state != Parking::OnTheWire);
+        let unparked = unparked.map_or(i64::MAX, |(offset, _)| *offset);
+        self.queues.keep_below(begun.min(failed).min(unparked));
         self.at_fault.retain(|_, at_fault| at_fault.state == Parking::OnTheWire);
     }
 
@@ -206,6 +208,12 @@ impl<R> Assignment<R> {
         let moves =
             || self.advanced_at.is_some_and(|advanced| now.saturating_duration_since(advanced) < moment);
         self.intake == Intake::Open && !self.paused && self.tracker.span() >= records && moves()
+    }
+
+    /// How many of its records are on their way to the platform.
+    pub(super) fn calls_on_the_wire(&self) -> usize {
+        let parking = self.at_fault.values().filter(|at_fault| at_fault.state == Parking::OnTheWire).count();
+        self.on_the_wire.saturating_sub(parking)
     }
 
     /// What its unfinished records take.
@@ -320,6 +328,7 @@ impl<R> Assignment<R> {
     ) -> Option<Instant> {
         if self.intake == Intake::Closed {
             self.at_fault.remove(&offset);
+            self.queues.keep_below(offset);
             return None;
         }
         let at_fault = self.at_fault.get_mut(&offset)?;

@@ -54,6 +54,11 @@ pub(crate) struct Assignments<R> {
     /// Calls to the platform, those of earlier assignments too: a series of rebalances cannot put more on it than
     /// the limit says.
     calls_on_the_wire: usize,
+    /// Of these, the calls of earlier assignments. They keep their places in the limit, but are no part of what the breaker allows:
+    /// one that never ends would else keep an outage from ever being over.
+    calls_left_behind: usize,
+    /// The calls that had ended at the last look.
+    ended_at_last_look: u64,
     /// Retries and first calls take turns, so that neither is held up by many of the other.
     retry_came_last: bool,
     epochs_so_far: u64,
@@ -75,6 +80,8 @@ impl<R: Clone> Assignments<R> {
             breaker: Breaker::new(rules.breaker, rules.in_flight_limit),
             retries: Retries::default(),
             calls_on_the_wire: 0,
+            calls_left_behind: 0,
+            ended_at_last_look: 0,
             retry_came_last: false,
             epochs_so_far: 0,
             last_served: -1,
@@ -122,7 +129,9 @@ impl<R: Clone> Assignments<R> {
     /// The partition is no longer ours.
     pub(crate) fn revoke(&mut self, partition: i32) {
         self.close(partition);
-        self.owned.remove(&partition);
+        if let Some(assignment) = self.owned.remove(&partition) {
+            self.calls_left_behind += assignment.calls_on_the_wire();
+        }
     }
 
     /// Whether a record of this partition is to be looked at.
@@ -170,7 +179,7 @@ impl<R: Clone> Assignments<R> {
 
     /// The next call to start, if there is one and the platform bears it.
     pub(crate) fn start_next(&mut self, now: Instant) -> Option<Call<R>> {
-        if !self.breaker.may_start(self.calls_on_the_wire, now) {
+        if !self.has_room() || !self.breaker.may_start(self.calls_of_owned(), now) {
             return None;
         }
         let (call, is_retry) = if self.retry_came_last {
@@ -217,7 +226,7 @@ impl<R: Clone> Assignments<R> {
     /// When there is something to start or to look at that does not announce itself.
     pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
         let parking = self.parking_from;
-        let has_room = self.breaker.has_room(self.calls_on_the_wire);
+        let has_room = self.has_room();
         let held = self.breaker.held_until();
         let has_queued = || self.owned.values().any(|assignment| assignment.queues.has_ready());
         let retry = match self.breaker.state() {
@@ -254,13 +263,20 @@ impl<R: Clone> Assignments<R> {
         changes
     }
 
-    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start.
-    pub(crate) fn are_draining(&self, partitions: &[i32]) -> bool {
-        let starts = self.breaker.state() != BreakerState::Open;
+    /// Whether these partitions, which were closed, have calls or dead letters on the wire, or calls that are still to start until
+    /// then.
+    pub(crate) fn are_draining(&self, partitions: &[i32], deadline: Instant) -> bool {
+        let starts = self.may_start_by(deadline);
         partitions
             .iter()
             .filter_map(|partition| self.owned.get(partition))
             .any(|assignment| assignment.on_the_wire > 0 || (starts && assignment.queues.has_ready()))
+    }
+
+    /// Whether the platform is to be called until then, as far as is known now.
+    pub(crate) fn may_start_by(&self, deadline: Instant) -> bool {
+        let is_held = self.breaker.held_until().is_some_and(|held| held > deadline);
+        self.breaker.state() != BreakerState::Open && !is_held
     }
 
     /// What may be committed for these partitions, whether it was before or not.
@@ -306,7 +322,12 @@ impl<R: Clone> Assignments<R> {
 
     /// Whether there is a place for one more call, if the platform bears it.
     pub(crate) fn has_room(&self) -> bool {
-        self.breaker.has_room(self.calls_on_the_wire)
+        self.calls_on_the_wire < self.rules.in_flight_limit && self.breaker.has_room(self.calls_of_owned())
+    }
+
+    /// Calls to the platform for what this member owns now.
+    fn calls_of_owned(&self) -> usize {
+        self.calls_on_the_wire.saturating_sub(self.calls_left_behind)
     }
 
     /// How many reports came after the end of their assignment.
@@ -322,7 +343,10 @@ impl<R: Clone> Assignments<R> {
         now: Instant,
     ) -> (Status, Vec<(i32, Movement)>) {
         let held = self.breaker.held_until().filter(|held| *held > now);
-        let platform_is_away = held.is_some() || self.breaker.state() == BreakerState::Open;
+        // During an outage one call asks for all. As long as that ends, well or not, the others wait for the platform; behind one
+        // that does not end they would wait for ever.
+        let has_asked = self.ended != std::mem::replace(&mut self.ended_at_last_look, self.ended);
+        let platform_is_away = held.is_some() || (has_asked && self.breaker.state() == BreakerState::Open);
         let away = Away { platform: platform_is_away, kafka: kafka_is_away };
         let (mut partitions, mut movements) = (Vec::new(), Vec::new());
         for (partition, assignment) in &mut self.owned {

@@ -15,6 +15,8 @@ use shared_messages::dead_letter::DeadLetterCause;
 
 #[path = "assignments_closing_tests.rs"]
 mod closing;
+#[path = "assignments_outage_tests.rs"]
+mod outages;
 #[path = "assignments_window_tests.rs"]
 mod windows;
 
@@ -154,10 +156,10 @@ fn handing_back_drops_what_waits_and_lets_what_is_on_the_wire_end() {
     }
     let (first, second) = (assignments.start_next(now).unwrap(), assignments.start_next(now).unwrap());
     assignments.close(0);
-    assert!(assignments.are_draining(&[0]));
+    assert!(assignments.are_draining(&[0], now));
     assert_eq!(assignments.reported(report(&first, Ok(())), now), Reported::Delivered);
     assert_eq!(assignments.reported(failed(&second), now), Reported::LeftToTheNextOwner);
-    assert!(!assignments.are_draining(&[0]));
+    assert!(!assignments.are_draining(&[0], now));
     assert!(assignments.start_next(now).is_none());
     assert_eq!(assignments.next_due(now), None);
     assert_eq!(assignments.committable(&[0]), commits(1));

@@ -19,6 +19,9 @@ pub(crate) const RESERVED: &[&str] = &[
     "auto.commit.enable",
     "auto.offset.reset",
     "bootstrap.servers",
+    // With it librdkafka passes over a batch that is damaged, and reads on: a position behind it would be committed, and nobody
+    // would know. Without it the batch is taken as it is: what does not decode becomes a dead letter, or stops the partition.
+    "check.crcs",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",

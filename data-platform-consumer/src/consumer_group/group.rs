@@ -310,7 +310,7 @@ impl Group {
     /// Waits for the calls of these partitions, while those of all others go on.
     pub(crate) fn await_calls(&mut self, partitions: &[i32], deadline: Instant) {
         self.start_calls();
-        while self.assignments.are_draining(partitions) {
+        while self.assignments.are_draining(partitions, deadline) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(?partitions, "calls are still on their way; the next owner repeats them");

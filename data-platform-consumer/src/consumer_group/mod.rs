@@ -9,7 +9,8 @@
 //!   comes again;
 //! - `parking` writes records at fault to the dead letters;
 //! - `offset_tracker` constructs the position that may be committed, `offset_commits` sends it;
-//! - `oversight` writes down once a second how all of it stands, and leaves the group when it does not move (`watchdog`);
+//! - `oversight` writes down once a second how all of it stands, and leaves the group when it does not move (`watchdog`,
+//!   `recovery`);
 //! - `assignment` puts these together for one partition, `assignments` for all of them, `group` for the whole member.
 //!
 //! It promises that every record is delivered at least once, and the first time each in its key's order. It
@@ -29,6 +30,7 @@ mod parking;
 mod poll_loop;
 mod positions;
 mod rebalance;
+mod recovery;
 mod reports;
 mod retries;
 #[cfg(test)]

@@ -16,7 +16,8 @@ use rdkafka::consumer::Consumer;
 
 use super::assignment::Seen;
 use super::group::Group;
-use super::watchdog::{Movement, Reach, Verdict, Watchdog, Work};
+use super::recovery::Recovery;
+use super::watchdog::{Movement, Reach, Verdict, Watchdog};
 use super::{GroupConsumer, Signal};
 use crate::status::Status;
 
@@ -31,10 +32,13 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Overseer {
     watchdog: Watchdog,
+    recovery: Recovery,
     patience: Duration,
     /// It has stalled, and is to stay out of the group for a while.
     rests: bool,
     seen: BTreeMap<i32, Seen>,
+    /// What the client said last of a fetch that failed, in its own words.
+    fetch_error: Option<String>,
     next: Instant,
     next_look_up: Instant,
     looks_up: bool,
@@ -45,9 +49,11 @@ impl Overseer {
     pub(super) fn new(patience: Duration, now: Instant) -> Self {
         Self {
             watchdog: Watchdog::new(patience),
+            recovery: Recovery::default(),
             patience,
             rests: false,
             seen: BTreeMap::new(),
+            fetch_error: None,
             next: now,
             next_look_up: now,
             looks_up: false,
@@ -58,7 +64,9 @@ impl Overseer {
     /// A topic of the same name can be another one by the next client.
     pub(super) fn forget_all(&mut self) {
         self.seen.clear();
+        self.fetch_error = None;
         self.watchdog.forget();
+        self.recovery.begin();
     }
 
     pub(super) fn forget(&mut self, partition: i32) {
@@ -84,6 +92,14 @@ impl Group {
         self.overseer.seen.entry(partition).or_default().reach = reach;
     }
 
+    /// An error that the client goes on after. It does not say of which partition.
+    pub(super) fn client_failed(&mut self, name: &str, reason: &str) {
+        let is_of_a_broker = self.health.client_error(name, reason);
+        if !is_of_a_broker && self.overseer.fetch_error.as_deref() != Some(reason) {
+            self.overseer.fetch_error = Some(reason.to_owned());
+        }
+    }
+
     pub(super) fn end_seen(&mut self, end: Option<(i32, i64)>) {
         self.overseer.looks_up = false;
         self.ends_seen(end);
@@ -99,22 +115,23 @@ impl Group {
         let (status, movements) = self.assignments.look(&self.overseer.seen, !is_connected, now);
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
         self.health.board.write(Status { group_id, topic, ..status });
-        self.tell_what_stands_still(movements, now);
+        self.tell_what_stands_still(&movements, now);
         self.look_up_an_end(consumer, now);
     }
 
-    fn tell_what_stands_still(&mut self, movements: Vec<(i32, Movement)>, now: Instant) {
-        let all_move = self.health.has_joined()
-            && movements.iter().all(|(_, movement)| movement.moved || movement.work == Work::Nothing);
-        let Verdict { standing, leave } = self.overseer.watchdog.look(movements, now);
+    fn tell_what_stands_still(&mut self, movements: &[(i32, Movement)], now: Instant) {
+        let Verdict { standing, leave } = self.overseer.watchdog.look(movements.iter().copied(), now);
         if leave {
-            self.health.delivery.stalled(&standing, self.overseer.patience);
+            self.overseer.recovery.begin();
+            let Overseer { patience, fetch_error, .. } = &self.overseer;
+            self.health.delivery.stalled(&standing, *patience, fetch_error.as_deref());
             self.client_is_broken = true;
             self.overseer.rests = true;
             return;
         }
-        self.health.delivery.unreadable(&standing, self.overseer.patience);
-        if standing.is_empty() && all_move {
+        let Overseer { patience, fetch_error, .. } = &self.overseer;
+        self.health.delivery.unreadable(&standing, *patience, fetch_error.as_deref());
+        if self.health.has_joined() && self.overseer.recovery.look(movements, &standing) {
             self.health.delivery.moving();
         }
     }
@@ -134,7 +151,8 @@ impl Group {
     pub(super) fn tell_of_the_rest(&mut self, waits_for_calls: bool) {
         let (status, _) = self.assignments.look(&self.overseer.seen, false, Instant::now());
         let (group_id, topic) = (self.kafka.group_id.clone(), self.topic.to_string());
-        self.health.board.write(Status { group_id, topic, waits_for_calls, ..status });
+        let rests = self.overseer.rests;
+        self.health.board.write(Status { group_id, topic, rests, waits_for_calls, ..status });
     }
 
     fn look_up_an_end(&mut self, consumer: &Arc<GroupConsumer>, now: Instant) {

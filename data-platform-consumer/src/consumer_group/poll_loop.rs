@@ -190,7 +190,7 @@ impl Member {
             let mut group = self.context.group();
             group.start_calls();
             let deadline = group.drain_deadline(Instant::now());
-            if !group.assignments.are_draining(&partitions) || Instant::now() >= deadline {
+            if !group.assignments.are_draining(&partitions, deadline) || Instant::now() >= deadline {
                 group.await_commit();
                 let committable = group.assignments.committable(&group.assignments.partitions());
                 offset_commits::send_and_wait(

@@ -126,7 +126,7 @@ impl ClientContext for GroupContext {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) if reason.starts_with(ABOUT_THE_TOPIC) => {
                 self.health.topic_forbidden();
             }
-            Some(code) => self.health.client_error(&code.to_string(), reason),
+            Some(code) => self.group().client_failed(&code.to_string(), reason),
             None => {}
         }
     }

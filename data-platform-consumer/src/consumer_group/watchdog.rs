@@ -8,7 +8,8 @@
 //! What follows is told apart by whether another member could do better, for leaving hands *all* partitions over:
 //!
 //! - calls that do not end hang on this process: it leaves;
-//! - a client that does not fetch from a broker that it reaches is at fault itself: it leaves, and comes back with a new one;
+//! - a client that does not fetch from a broker that it reaches may be at fault itself: it leaves, and comes back with a new one.
+//!   But once in a while only: what no client can fetch, such as a batch that it does not understand, is no better with another;
 //! - a broker that we do not reach, and that the cluster takes for alive (it leads the partition), may be in reach of
 //!   others: it leaves, but once in a while only, since a broker that nobody reaches would make all members take turns in
 //!   leaving, and the partitions that can be read suffer;
@@ -75,12 +76,13 @@ pub(crate) struct Watchdog {
     out_of_reach_since: BTreeMap<i32, Instant>,
     looked_at: Option<Instant>,
     left_for_a_broker_at: Option<Instant>,
+    left_for_a_new_client_at: Option<Instant>,
 }
 
 /// Between two looks so far apart this process itself stood still, which says nothing of its work.
 const LOOKS_TOO_FAR_APART: Duration = Duration::from_secs(10);
-/// How long another member's chance to reach a broker lasts, at least: a member leaves for that not more often.
-const LEAVES_FOR_A_BROKER_AGAIN_AFTER: Duration = Duration::from_hours(1);
+/// How long another member's chance to read what this one cannot lasts, at least: a member leaves for that not more often.
+const LEAVES_TO_HAVE_IT_READ_AGAIN_AFTER: Duration = Duration::from_hours(1);
 
 impl Watchdog {
     pub(crate) fn new(patience: Duration) -> Self {
@@ -90,6 +92,7 @@ impl Watchdog {
             out_of_reach_since: BTreeMap::new(),
             looked_at: None,
             left_for_a_broker_at: None,
+            left_for_a_new_client_at: None,
         }
     }
 
@@ -148,22 +151,24 @@ impl Watchdog {
         let mut leave = false;
         for (_, cause) in standing {
             match cause {
-                Standstill::CallsDoNotEnd | Standstill::NotFetched => leave = true,
+                Standstill::CallsDoNotEnd => leave = true,
                 Standstill::NoLeader => {}
-                Standstill::BrokerAway(_) => {
-                    let left = self.left_for_a_broker_at;
-                    let had_its_chance = left.is_some_and(|at| {
-                        at < now && now.saturating_duration_since(at) < LEAVES_FOR_A_BROKER_AGAIN_AFTER
-                    });
-                    if !had_its_chance {
-                        self.left_for_a_broker_at = Some(now);
-                        leave = true;
-                    }
-                }
+                Standstill::NotFetched => leave |= gives_a_chance(&mut self.left_for_a_new_client_at, now),
+                Standstill::BrokerAway(_) => leave |= gives_a_chance(&mut self.left_for_a_broker_at, now),
             }
         }
         leave
     }
+}
+
+/// Whether to leave, unless it was left for the same a while ago: then others had their chance.
+fn gives_a_chance(left_at: &mut Option<Instant>, now: Instant) -> bool {
+    let had_it = left_at
+        .is_some_and(|at| at < now && now.saturating_duration_since(at) < LEAVES_TO_HAVE_IT_READ_AGAIN_AFTER);
+    if !had_it {
+        *left_at = Some(now);
+    }
+    !had_it
 }
 
 #[cfg(test)]

@@ -73,19 +73,25 @@ fn a_partition_that_cannot_be_read_is_told_from_calls_that_do_not_end() {
 }
 
 #[test]
-fn for_a_broker_that_is_away_the_group_is_left_once_in_a_while() {
+fn for_what_cannot_be_read_the_group_is_left_once_in_a_while() {
+    let away = Movement { reach: Reach::BrokerAway(3), ..UNREAD };
+    for (movement, cause) in [(away, Standstill::BrokerAway(3)), (UNREAD, Standstill::NotFetched)] {
+        is_left_once_in_a_while(movement, cause);
+    }
+}
+
+fn is_left_once_in_a_while(movement: Movement, cause: Standstill) {
     let start = Instant::now();
     let mut watchdog = Watchdog::new(Duration::from_secs(2));
-    let away = Movement { reach: Reach::BrokerAway(3), ..UNREAD };
     let mut left_at = Vec::new();
     for second in 0..=2 * 3_600 {
-        let verdict = watchdog.look([(1, away), (2, away)], start + Duration::from_secs(second));
+        let verdict = watchdog.look([(1, movement), (2, movement)], start + Duration::from_secs(second));
         if verdict.leave {
             left_at.push(second);
             watchdog.forget();
         }
         if second == 100 {
-            let standing = [1, 2].map(|partition| (partition, Standstill::BrokerAway(3)));
+            let standing = [1, 2].map(|partition| (partition, cause));
             assert_eq!(verdict.standing, standing, "it is told all the same");
         }
     }

@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::retry;
 
+/// The most that `longest_retry_after` may be: no platform is believed more.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+
 /// The settings `[delivery.breaker]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +109,8 @@ impl Breaker {
         self.state == BreakerState::Closed
     }
 
-    /// Whether one more call may start beside those on the wire.
+    /// Whether one more call may start beside those on the wire for what is owned now. One of an earlier assignment does not count:
+    /// it may never end.
     pub(crate) fn may_start(&self, on_the_wire: usize, now: Instant) -> bool {
         self.has_room(on_the_wire) && self.held_until().is_none_or(|until| until <= now)
     }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
+use service_chassis::visible::visible;
 
 use crate::consumer_group::{Reported, Standstill};
 use crate::delivery::breaker::BreakerState;
@@ -34,7 +35,7 @@ pub const DEAD_LETTER_CEILING: &str = "dead-letter-ceiling";
 
 /// A partition has work and does not move, so this member leaves the group.
 pub const STALLED: &str = "stalled";
-/// A partition cannot be read, as it has no leader or its broker is out of reach.
+/// A partition cannot be read: it has no leader, its broker is out of reach, or no client can fetch what it holds.
 pub const PARTITION_UNREADABLE: &str = "partition-unreadable";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -206,14 +207,24 @@ impl DeliveryHealth {
     }
 
     /// These partitions do not move, and others could do better: this member leaves the group for a while.
-    pub(crate) fn stalled(&self, standing: &[(i32, Standstill)], patience: Duration) {
-        self.alarms.raise(STALLED, "", stalled_in_words(&self.topic, standing, patience));
+    pub(crate) fn stalled(
+        &self,
+        standing: &[(i32, Standstill)],
+        patience: Duration,
+        fetch_error: Option<&str>,
+    ) {
+        self.alarms.raise(STALLED, "", stalled_in_words(&self.topic, standing, patience, fetch_error));
         self.lock().stalled = true;
         self.tell_readiness();
     }
 
     /// Of these partitions some cannot be read, by nobody as far as is known: all that this member could do is wait.
-    pub(crate) fn unreadable(&self, standing: &[(i32, Standstill)], patience: Duration) {
+    pub(crate) fn unreadable(
+        &self,
+        standing: &[(i32, Standstill)],
+        patience: Duration,
+        fetch_error: Option<&str>,
+    ) {
         let mut unreadable = BTreeSet::new();
         for (partition, standstill) in standing {
             let subject = self.subject(*partition);
@@ -226,7 +237,12 @@ impl DeliveryHealth {
                     "broker {broker}, which serves it, cannot be reached from here, and no other member has read it \
                      meanwhile: see whether it runs, and whether its advertised address is one for this host"
                 ),
-                Standstill::CallsDoNotEnd | Standstill::NotFetched => continue,
+                Standstill::NotFetched => format!(
+                    "its leader is in reach, and nothing of it is fetched, by a new client neither, and no other member has read it \
+                     meanwhile{}",
+                    said(fetch_error)
+                ),
+                Standstill::CallsDoNotEnd => continue,
             };
             let detail = format!(
                 "{subject} was not read for {patience:?} (`delivery.stall_timeout`), and what it holds is not known: {why}; \
@@ -276,7 +292,17 @@ impl DeliveryHealth {
     }
 }
 
-fn stalled_in_words(topic: &str, standing: &[(i32, Standstill)], patience: Duration) -> String {
+/// The client's own words.
+fn said(fetch_error: Option<&str>) -> String {
+    fetch_error.map_or_else(String::new, |reason| format!("; the client said last: {}", visible(reason)))
+}
+
+fn stalled_in_words(
+    topic: &str,
+    standing: &[(i32, Standstill)],
+    patience: Duration,
+    fetch_error: Option<&str>,
+) -> String {
     let mut causes: BTreeMap<Standstill, Vec<i32>> = BTreeMap::new();
     for (partition, standstill) in standing {
         causes.entry(*standstill).or_default().push(*partition);
@@ -288,10 +314,10 @@ fn stalled_in_words(topic: &str, standing: &[(i32, Standstill)], patience: Durat
                  member if they never end; until most of them have, it does not come back"
                     .to_owned()
             }
-            Standstill::NotFetched => {
-                "there are records to fetch, or may be, and the client fetches none from a broker that it reaches: it is replaced"
-                    .to_owned()
-            }
+            Standstill::NotFetched => format!(
+                "there are records to fetch, or may be, and the client fetches none from a broker that it reaches: it is replaced{}",
+                said(fetch_error)
+            ),
             Standstill::BrokerAway(broker) => format!(
                 "broker {broker}, which serves them, cannot be reached from here, so they are not read: see whether it runs, and \
                  whether its advertised address is one for this host"

@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::parking_resumed;
@@ -80,10 +80,20 @@ impl Broker {
         self.producer.flush(DEADLINE).unwrap();
     }
 
+    /// One order in a batch that is compressed like this. It is padded, as nothing is compressed that does not become smaller.
+    pub(crate) fn compressed_order(&self, codec: &str, order_id: i64) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("compression.codec", codec)
+            .create()
+            .unwrap();
+        let (key, value) = (order_id.to_string(), format!("{}{}", order(order_id), " ".repeat(10_000)));
+        producer.send(versioned(0, &key, value.as_bytes(), VERSION_1)).map_err(|(error, _)| error).unwrap();
+        producer.flush(DEADLINE).unwrap();
+    }
+
     fn send(&self, partition: i32, key: &str, value: &[u8], event_type: &str) {
-        let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(event_type) });
-        let record = BaseRecord::to(TOPIC).partition(partition).key(key).payload(value).headers(headers);
-        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.send(versioned(partition, key, value, event_type)).map_err(|(error, _)| error).unwrap();
     }
 
     /// Makes this broker the group's coordinator.
@@ -95,6 +105,16 @@ impl Broker {
     /// there is none. For before a client has connected.
     pub(crate) fn answers_older_fetches_only(&self) {
         self.cluster.apiversion(RDKafkaApiKey::Fetch, None, Some(11)).unwrap();
+    }
+
+    /// Answers fetches with an error from now on, for so long as a test may take.
+    pub(crate) fn refuse_fetches(&self) {
+        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN; 10_000];
+        self.cluster.request_errors(RDKafkaApiKey::Fetch, &refusals);
+    }
+
+    pub(crate) fn allow_fetches(&self) {
+        self.cluster.clear_request_errors(RDKafkaApiKey::Fetch);
     }
 
     /// Makes this broker, or none, the leader of a partition.
@@ -199,6 +219,16 @@ impl Broker {
             .create()
             .unwrap()
     }
+}
+
+fn versioned<'a>(
+    partition: i32,
+    key: &'a str,
+    value: &'a [u8],
+    event_type: &str,
+) -> BaseRecord<'a, str, [u8]> {
+    let headers = OwnedHeaders::new().insert(Header { key: "ce_type", value: Some(event_type) });
+    BaseRecord::to(TOPIC).partition(partition).key(key).payload(value).headers(headers)
 }
 
 fn order(order_id: i64) -> String {

@@ -33,6 +33,17 @@ fn records_are_delivered_and_committed_and_a_restart_continues_there() {
 }
 
 #[test]
+fn records_of_every_compression_are_read() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    (1..).zip(codecs).for_each(|(order, codec)| broker.compressed_order(codec, order));
+    let member = Member::join("only", &broker, &platform, &[]);
+    let taken = platform.await_taken("all of them", |taken| taken.len() == codecs.len());
+    assert_eq!(first_seen(&taken), [1, 2, 3, 4, 5]);
+    member.stop();
+}
+
+#[test]
 fn a_stop_waits_for_what_is_on_its_way_and_commits_it() {
     let slow = |_: &_| Answer::TakeAfter(Duration::from_secs(1));
     let (broker, platform) = (Broker::with_partitions(1), Platform::with(slow));

@@ -89,7 +89,7 @@ fn handing_back_commits_what_finished_and_late_results_are_dropped() {
     assert!(taken_by_second.ends_with(&[3, 4, 5]), "nothing is skipped: {taken_by_second:?}");
     // The mock cluster takes a second less than a session for a join. On a machine that stands still for that second the client
     // takes its partitions for lost, says so, and hands nothing back. That a clean change repeats nothing is asked for on a real
-    // Kafka (`consumers_that_become_six_and_two_and_are_replaced_repeat_nothing_and_keep_every_key_in_order`).
+    // Kafka (`consumers_that_become_six_and_two_and_are_replaced_repeat_nothing`).
     assert!(
         taken_by_second.len() == 3 || first.health.assignments_lost() + first.health.commits_failed() > 0,
         "it starts behind the unbroken run that had finished, and not at {taken_by_second:?}"

@@ -1,6 +1,6 @@
 //! A member whose work does not move says so and why, and leaves the group where another could do better.
 
-use data_platform_consumer::health::{PARTITION_UNREADABLE, STALLED};
+use data_platform_consumer::health::{PARTITION_UNREADABLE, PLATFORM_UNAVAILABLE, STALLED};
 use data_platform_consumer::status::IntakeStatus;
 
 use crate::broker::Broker;
@@ -20,6 +20,8 @@ fn a_member_that_holds_calls_for_ever_leaves_and_another_takes_over() {
     assert!(detail.contains("[0]") && detail.contains("delivery.stall_timeout"), "{detail}");
     assert!(detail.contains("calls to the data platform"), "{detail}");
     assert!(!member.readiness.is_ready());
+    let status = member.await_status(|status| status.rests);
+    assert!(status.partitions.is_empty() && status.to_string().contains("joins again"), "{status}");
 
     let other = Member::join("other", &broker, &platform, &[IMPATIENT]);
     platform.await_taken("all of it", |taken| taken.len() == 3);
@@ -59,6 +61,26 @@ fn a_member_whose_calls_never_end_stays_out_of_the_group() {
     member.await_no_alarm();
     broker.order(0, 6);
     broker.await_committed(0, 6);
+    member.stop();
+}
+
+#[test]
+fn a_call_that_never_ends_does_not_keep_the_end_of_an_outage_from_being_seen() {
+    let hangs = |call: &Receipt| if call.order_id == 1 { Answer::TakeAtTheGate } else { Answer::Fail };
+    let (broker, platform) = (Broker::with_partitions(1), Platform::with(hangs));
+    broker.order(0, 1);
+    let member = Member::join("only", &broker, &platform, &[IMPATIENT, ("DELIVERY__DRAIN_TIMEOUT", "0s")]);
+    platform.await_calls("the call that never ends", |calls| calls.len() == 1);
+    broker.orders(0, 2..=30);
+    member.await_alarm(PLATFORM_UNAVAILABLE);
+    let (_, detail) = member.await_alarm(STALLED);
+    assert!(detail.contains("calls to the data platform"), "{detail}");
+    platform.change_to(|_| Answer::Take);
+    // The hung call is still on the wire; the gate stays shut.
+    broker.await_committed(0, 30);
+    member.await_no_alarm();
+    member.await_ready();
+    member.await_status(|status| status.calls_on_the_wire == 1);
     member.stop();
 }
 
@@ -120,6 +142,27 @@ fn for_a_broker_that_is_out_of_reach_the_group_is_left_once() {
     broker.cluster.broker_up(3).unwrap();
     broker.order(1, 3);
     platform.await_taken("all of it", |taken| taken.len() == 3);
+    member.await_no_alarm();
+    member.await_ready();
+    member.stop();
+}
+
+#[test]
+fn for_what_no_client_can_fetch_the_group_is_left_once() {
+    let (broker, platform) = (Broker::with_partitions(1), Platform::taking_everything());
+    broker.order(0, 1);
+    broker.refuse_fetches();
+    let member = Member::join("only", &broker, &platform, &[IMPATIENT]);
+    let (_, detail) = member.await_alarm(STALLED);
+    assert!(detail.contains("the client said last: Fetch from broker"), "{detail}");
+    // A new client fetches as little.
+    let (subject, detail) = member.await_alarm(PARTITION_UNREADABLE);
+    assert_eq!(subject, "order-completed[0]");
+    assert!(detail.contains("the client said last: Fetch from broker"), "{detail}");
+    assert!(!member.readiness.is_ready());
+
+    broker.allow_fetches();
+    platform.await_taken("what was there", |taken| taken.len() == 1);
     member.await_no_alarm();
     member.await_ready();
     member.stop();

@@ -22,6 +22,7 @@ impl<R: Clone> Assignments<R> {
         let assignment = self.owned.get_mut(&partition).filter(|assignment| assignment.epoch == epoch);
         let Some(assignment) = assignment else {
             self.late_reports += 1;
+            self.calls_left_behind = self.calls_left_behind.saturating_sub(1);
             return Reported::Late;
         };
         assignment.on_the_wire = assignment.on_the_wire.saturating_sub(1);
@@ -70,13 +71,13 @@ impl<R: Clone> Assignments<R> {
                 return self.condemn(record, DeadLetterCause::Failing, not_delivered, now);
             }
             FailureKind::Unavailable if attempts.last_was_beside_others() => {
-                self.breaker.failed_beside_others(id, self.calls_on_the_wire, now);
+                self.breaker.failed_beside_others(id, self.calls_of_owned(), now);
             }
             FailureKind::Unavailable | FailureKind::Misconfigured => {
-                self.breaker.failed(id, failed_before, self.calls_on_the_wire, now);
+                self.breaker.failed(id, failed_before, self.calls_of_owned(), now);
             }
             FailureKind::Throttled { retry_after } => {
-                self.breaker.throttled(retry_after, self.calls_on_the_wire, now);
+                self.breaker.throttled(retry_after, self.calls_of_owned(), now);
                 let asked = retry_after.unwrap_or_default().min(self.rules.breaker.longest_retry_after);
                 wait = wait.max(asked);
             }

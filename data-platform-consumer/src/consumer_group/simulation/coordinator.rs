@@ -169,8 +169,9 @@ impl World {
             of_this.readings.remove(partition);
             self.ledger.closed(of_this.tenures[partition], of_this.assignments.breaker_state());
         }
-        self.members[member].draining = Some(Drain { number, partitions, then_leaves });
         let drain_timeout = self.chance.millis(10..4_000);
+        let deadline = self.now + drain_timeout;
+        self.members[member].draining = Some(Drain { number, partitions, then_leaves, deadline });
         self.after(drain_timeout, Event::DrainTimesOut { member, drain: number });
         self.turn(member);
     }
@@ -195,6 +196,7 @@ impl World {
         for partition in &partitions {
             self.members[member].assignments.revoke(*partition);
             let tenure = self.members[member].tenures.remove(partition).unwrap();
+            self.ledger.revoked.insert(tenure);
             self.is_over(tenure);
         }
         if then_leaves {
@@ -238,6 +240,7 @@ impl World {
         for (partition, tenure) in over.collect::<Vec<_>>() {
             of_this.assignments.revoke(partition);
             of_this.readings.remove(&partition);
+            self.ledger.revoked.insert(tenure);
             self.ledger.closed(tenure, of_this.assignments.breaker_state());
         }
         self.turn(member);

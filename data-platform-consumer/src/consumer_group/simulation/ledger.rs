@@ -77,6 +77,8 @@ pub(super) struct OnTheWire {
 pub(super) struct Ledger {
     rules: DeliveryRules,
     pub(super) tenures: Vec<Tenure>,
+    /// Those whose member has let go of them: what it has on the wire of them is no part any more of what its breaker allows.
+    pub(super) revoked: BTreeSet<TenureId>,
     wire: BTreeMap<CallId, OnTheWire>,
     calls: CallId,
     members: BTreeMap<MemberId, Pace>,
@@ -91,6 +93,7 @@ impl Ledger {
         Self {
             rules,
             tenures: Vec::new(),
+            revoked: BTreeSet::new(),
             wire: BTreeMap::new(),
             calls: 0,
             members: BTreeMap::new(),
@@ -182,16 +185,18 @@ impl Ledger {
             );
         }
         self.tenures[tenure].waits_for_retry.remove(&call.offset);
-        let on_the_wire = self.calls_of(member);
+        let on_the_wire = self.wire.values().filter(|on_the_wire| on_the_wire.member == member).count();
         assert!(on_the_wire < self.rules.in_flight_limit, "more calls than the limit");
-        self.members.entry(member).or_default().call_starts(on_the_wire, state, now);
+        let of_owned = self.calls_of_owned(member);
+        self.members.entry(member).or_default().call_starts(of_owned, state, now);
         self.calls += 1;
         self.wire.insert(self.calls, OnTheWire { member, tenure, call });
         self.calls
     }
 
-    fn calls_of(&self, member: MemberId) -> usize {
-        self.wire.values().filter(|on_the_wire| on_the_wire.member == member).count()
+    fn calls_of_owned(&self, member: MemberId) -> usize {
+        let of_member = self.wire.values().filter(|on_the_wire| on_the_wire.member == member);
+        of_member.filter(|on_the_wire| !self.revoked.contains(&on_the_wire.tenure)).count()
     }
 
     pub(super) fn call(&self, call: CallId) -> (MemberId, Position) {
@@ -256,7 +261,7 @@ impl Ledger {
                 _,
             ) => panic!("{outcome:?} of {position:?} led to {reported:?}"),
         }
-        let left = self.calls_of(member);
+        let left = self.calls_of_owned(member);
         let pace = self.members.entry(member).or_default();
         pace.answered(&self.rules, &reported, &outcome, (before.0, assignments.breaker_state()), left, now);
         self.nothing_waits_for_the_end_of_an_outage(assignments, member, before.0, now);

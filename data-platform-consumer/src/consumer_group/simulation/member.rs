@@ -14,7 +14,6 @@ use crate::consumer_group::assignment::Commit;
 use crate::consumer_group::assignments::{
     AssignmentEpoch, Assignments, DeliveryRules, Parked, Parking, ParkingStep,
 };
-use crate::delivery::breaker::BreakerState;
 use crate::delivery::call::{NotDelivered, Report};
 use crate::delivery::ceiling::RecentDeadLetters;
 use crate::delivery::dead_letters::ParkingReport;
@@ -25,6 +24,7 @@ pub(super) struct Drain {
     pub(super) number: u64,
     pub(super) partitions: Vec<i32>,
     pub(super) then_leaves: bool,
+    pub(super) deadline: Instant,
 }
 
 pub(super) struct Member {
@@ -95,15 +95,15 @@ impl World {
     pub(super) fn turn(&mut self, member: MemberId) {
         self.starts_what_it_can(member);
         if let Some(drain) = &self.members[member].draining {
-            let still = self.members[member].assignments.are_draining(&drain.partitions);
-            let is_away = self.members[member].assignments.breaker_state() == BreakerState::Open;
+            let still = self.members[member].assignments.are_draining(&drain.partitions, drain.deadline);
+            let may_start = self.members[member].assignments.may_start_by(drain.deadline);
             let tenures = drain.partitions.iter().map(|partition| self.members[member].tenures[partition]);
             let really = tenures.clone().any(|tenure| {
                 self.ledger.has_calls_on_the_wire(tenure) || self.ledger.has_dead_letters_on_the_wire(tenure)
             });
             assert!(still || !really, "something of a partition that is handed back is on the wire");
             if !still {
-                if !is_away {
+                if may_start {
                     tenures.for_each(|tenure| self.ledger.drained(tenure));
                 }
                 self.drain_ends(member);

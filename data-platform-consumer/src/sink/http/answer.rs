@@ -27,12 +27,11 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use service_chassis::exit::causes;
 use service_chassis::visible::visible;
 
+use crate::delivery::breaker::LONGEST_RETRY_AFTER;
 use crate::sink::DeliveryFailure;
 
 /// The most characters of an answer's body that are told on.
 const LONGEST_QUOTE: usize = 200;
-/// Whoever asks for more is asked again after this.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Why the platform did not take what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,11 +114,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number holds are a long time, too.
-        text.parse().map_or(LONGEST_WAIT, Duration::from_secs)
+        text.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs)
     } else {
         httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 /// The start of a body in one line. It is a foreign text: nothing in it may steer a terminal or forge a log line.

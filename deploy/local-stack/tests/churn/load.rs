@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::events::{Event, EventProducer};
 
 /// Events in a second.
-const RATE: u32 = 200;
+pub(crate) const RATE: u32 = 200;
 /// So that a key has events waiting behind one another whenever a partition has stood still for a moment.
 const KEYS: i64 = 300;
 /// How long the load goes on after the last fault: what is produced then finds the group at rest.

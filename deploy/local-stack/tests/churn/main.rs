@@ -21,6 +21,7 @@ mod chance;
 mod events;
 mod faults;
 mod judgement;
+mod judgement_case;
 mod load;
 mod member;
 mod receipts;
@@ -46,9 +47,10 @@ use crate::wanted::Wanted;
 
 const NAME: &str =
     "consumers_that_come_and_go_lose_nothing_keep_every_key_in_order_and_leave_no_partition_behind";
+const OF_THE_JUDGEMENT: &str = "only_what_befell_whoever_delivered_first_or_woke_explains_a_repeat";
 const MINUTES: &str = "CHURN_MINUTES";
 const SEED: &str = "CHURN_SEED";
-const MEMBERS: u64 = 6;
+const MEMBERS: u32 = 6;
 /// Two for each member.
 const PARTITIONS: i32 = 12;
 /// How long everything may take to arrive once nobody is hurt any more. Long, because a loaded machine is no failure.
@@ -81,7 +83,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let conclusion = libtest_mimic::run(&arguments, vec![trial]);
+    let of_the_judgement = Trial::test(OF_THE_JUDGEMENT, || {
+        judgement_case::only_what_befell_whoever_delivered_first_or_woke_explains_a_repeat();
+        Ok(())
+    });
+    let conclusion = libtest_mimic::run(&arguments, vec![trial, of_the_judgement]);
     // What exits by itself runs no destructors; and a case that failed has left processes and a container.
     Runtime::new().expect("a runtime").block_on(engines::guard::dismiss());
     conclusion.exit_code()
@@ -102,7 +108,7 @@ async fn churn() {
     let (faults, receipts) = (Faults::default(), Receipts::default());
     let ends_at = tokio::time::Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let load = Load::start(servers.clone(), topic.clone(), ends_at.into_std());
-    let lives = (1..=MEMBERS).map(|number| {
+    let lives = (1..=u64::from(MEMBERS)).map(|number| {
         let member = Member::new(number, &servers, &topic, receipts.clone(), faults.clone());
         tokio::spawn(member.live(Chance::new(seed.wrapping_add(number)), ends_at))
     });

@@ -65,7 +65,7 @@ impl Case {
 }
 
 /// All of them.
-pub(crate) const CASES: [Case; 33] = [
+pub(crate) const CASES: [Case; 34] = [
     Case::on_scene("an_order_arrives_in_its_exact_wire_form", |scene| Box::pin(wire_form::exact(scene))),
     Case::on_scene("a_consumer_shows_the_event_as_the_demonstration_does", |scene| {
         Box::pin(wire_form::shown(scene))
@@ -86,10 +86,13 @@ pub(crate) const CASES: [Case; 33] = [
     Case::on_scene("orders_go_on_while_the_broker_is_down_and_arrive_when_it_is_back", |scene| {
         Box::pin(broker_down::orders_go_on(scene))
     }),
-    Case::on_scene(
-        "consumers_that_become_six_and_two_and_are_replaced_repeat_nothing_and_keep_every_key_in_order",
-        |scene| Box::pin(scaling::up_and_down_and_replaced(scene)),
-    ),
+    Case::on_scene("consumers_that_become_six_and_two_and_are_replaced_keep_every_key_in_order", |scene| {
+        Box::pin(scaling::keeps_every_key_in_order(scene))
+    }),
+    Case::on_scene("consumers_that_become_six_and_two_and_are_replaced_repeat_nothing", |scene| {
+        Box::pin(scaling::repeats_nothing(scene))
+    })
+    .in_docker(),
     Case::on_scene(
         "a_consumer_that_is_killed_with_a_hundred_slow_calls_out_of_order_skips_nothing",
         |scene| Box::pin(killed_consumer::skips_nothing(scene)),

@@ -36,10 +36,6 @@ pub(crate) trait Kafka: Send + Sync {
     fn long_session(&self) -> &'static str {
         "30s"
     }
-    /// Whether a member that hands partitions back may commit them while others join, as Kafka wants it.
-    fn takes_commits_of_a_rebalance(&self) -> bool {
-        true
-    }
     /// No broker can be reached.
     fn all_down(&self);
     /// All can be reached again, where they were.

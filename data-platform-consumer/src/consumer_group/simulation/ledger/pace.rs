@@ -142,7 +142,7 @@ impl Ledger {
             })
             .any(|tenure| !tenure.waits_for_retry.is_empty());
         let applies = after == BreakerState::Open || before == BreakerState::Open;
-        if !applies || !waits || self.calls_of(member) > 0 {
+        if !applies || !waits || self.calls_of_owned(member) > 0 {
             return;
         }
         let expected = self.members[&member].leaves_it_alone_until(now);

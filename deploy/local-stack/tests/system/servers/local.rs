@@ -56,10 +56,6 @@ impl Kafka for BrokerProcess {
         "6s"
     }
 
-    fn takes_commits_of_a_rebalance(&self) -> bool {
-        false
-    }
-
     fn all_down(&self) {
         BrokerProcess::all_down(self).expect("the broker obeys");
     }
