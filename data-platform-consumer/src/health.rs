@@ -21,7 +21,7 @@ use service_chassis::alarms::Alarms;
 use service_chassis::management::Readiness;
 
 use crate::status::{ActiveAlarm, Status, StatusBoard};
-use broker_error::BrokerError;
+use broker_error::{BrokerError, what_to_check};
 pub(crate) use delivery::DeliveryHealth;
 pub use delivery::{
     DEAD_LETTER_CEILING, DEAD_LETTERS_UNWRITABLE, DELIVERY, PARTITION_UNREADABLE, PLATFORM_UNAVAILABLE,
@@ -46,6 +46,8 @@ const SAME_ERROR_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The client says by itself that all brokers are down, but not of brokers that never answer at all. Looked at once
 /// a second, which a connection that is only being set up does not outlast.
 const LOOKS_WITHOUT_A_BROKER: u32 = 5;
+/// What it does not get out of by itself (see [`crate::kafka_clients::reach`]).
+const LOST_ALL: &str = "the client has lost all its brokers, as Kafka named none for a moment";
 /// To find the coordinator and to join takes a moment; only what takes longer is told.
 const LOOKS_WITHOUT_THE_GROUP: u32 = 5;
 
@@ -58,6 +60,7 @@ pub struct Health {
     client: Arc<Mutex<ClientState>>,
     assignments_lost: Counter,
     commits_failed: Counter,
+    clients_replaced: Counter,
     pub(crate) delivery: DeliveryHealth,
     pub(crate) board: StatusBoard,
 }
@@ -98,7 +101,6 @@ pub(crate) struct BrokerReach<'a> {
 impl Health {
     /// Tells these two about a member that reads this topic.
     pub fn new(topic: &str, readiness: Readiness, alarms: Alarms) -> Self {
-        let (assignments_lost, commits_failed) = (Counter::default(), Counter::default());
         let (topic, client) = (Arc::from(topic), Arc::default());
         let delivery = DeliveryHealth::new(Arc::clone(&topic), readiness.clone(), alarms.clone());
         Self {
@@ -106,8 +108,9 @@ impl Health {
             readiness,
             alarms,
             client,
-            assignments_lost,
-            commits_failed,
+            assignments_lost: Counter::default(),
+            commits_failed: Counter::default(),
+            clients_replaced: Counter::default(),
             delivery,
             board: StatusBoard::default(),
         }
@@ -119,6 +122,8 @@ impl Health {
         registry.register("assignments_lost", help, self.assignments_lost.clone());
         let help = "Offset commits that failed or were refused: some are normal while the group rebalances";
         registry.register("offset_commits_failed", help, self.commits_failed.clone());
+        let help = "Kafka clients that were replaced by new ones, as they could not go on or reached no broker for long";
+        registry.register("kafka_clients_replaced", help, self.clients_replaced.clone());
         self.delivery.register_metrics(registry);
         registry.register_collector(Box::new(self.board.clone()));
     }
@@ -141,6 +146,11 @@ impl Health {
     /// How often partitions were taken away without being handed back.
     pub fn assignments_lost(&self) -> u64 {
         self.assignments_lost.get()
+    }
+
+    /// How many Kafka clients were replaced by new ones.
+    pub fn clients_replaced(&self) -> u64 {
+        self.clients_replaced.get()
     }
 
     /// How many commits failed or were refused.
@@ -175,11 +185,20 @@ impl Health {
         self.commits_failed.inc();
     }
 
-    /// The client is given up, and with it the membership. Whether there is a topic is still true.
+    /// The client is given up, and with it the membership. Whether there is a topic is still true, and that and why no broker is
+    /// in reach.
     pub(crate) fn client_replaced(&self) {
+        self.clients_replaced.inc();
         self.change(|client| {
-            let ClientState { connected, topic, .. } = *client;
-            *client = ClientState { connected, topic, ..ClientState::default() };
+            let ClientState { connected, looks_without_a_broker, topic, .. } = *client;
+            let last_cause = client.last_cause.take();
+            *client = ClientState {
+                connected,
+                looks_without_a_broker,
+                topic,
+                last_cause,
+                ..ClientState::default()
+            };
         });
     }
 
@@ -198,6 +217,8 @@ impl Health {
             };
             if client.connected {
                 client.last_cause = None;
+            } else if brokers.iter().all(|broker| broker.address.is_empty()) {
+                client.last_cause = Some(LOST_ALL.to_owned());
             }
             client.brokers_away.retain(|address| {
                 let mut known = brokers.iter().filter(|broker| broker.address == address);
@@ -291,7 +312,8 @@ impl Health {
             let cause = client.last_cause.as_deref().unwrap_or("none answers");
             let advice = what_to_check(cause);
             let detail = format!(
-                "no Kafka broker can be reached ({cause}): check {advice}; it is tried again until one answers"
+                "no Kafka broker can be reached ({cause}): check {advice}; it is tried again until one answers, now and then \
+                 with a new client"
             );
             self.alarms.raise(KAFKA_UNREACHABLE, "", detail);
         }
@@ -330,17 +352,6 @@ struct Unready {
     reason: &'static str,
     /// Whether an alarm tells it.
     has_an_alarm: bool,
-}
-
-/// A broker that answers, but not to us, is another matter than one that does not answer.
-fn what_to_check(cause: &str) -> &'static str {
-    if cause.contains("SASL") {
-        "the user and password in `kafka.properties` (`sasl.mechanism`, `sasl.username`, `sasl.password`)"
-    } else if cause.contains("SSL") || cause.contains("certificate") {
-        "the certificates in `kafka.properties` (`ssl.ca.location` and its neighbours)"
-    } else {
-        "that the brokers run, that `kafka.bootstrap_servers` names them, and that `security.protocol` is theirs"
-    }
 }
 
 impl ClientState {

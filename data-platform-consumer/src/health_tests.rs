@@ -102,6 +102,24 @@ fn all_brokers_are_one_alarm_when_they_go_and_one_line_when_one_is_back() {
 }
 
 #[test]
+fn a_client_that_has_lost_all_its_brokers_and_its_successors_are_one_alarm() {
+    let lines = told(|health, _, alarms| {
+        health.no_broker_in_reach();
+        let only_the_coordinator = [BrokerReach { address: "", connected: false }];
+        for _ in 0..3 {
+            (0..10).for_each(|_| health.in_reach(&only_the_coordinator, false));
+            health.client_replaced();
+            let detail = &alarms.active()[0].detail;
+            assert!(detail.contains("lost all its brokers") && detail.contains("a new client"), "{detail}");
+        }
+        assert_eq!(health.clients_replaced(), 3);
+        health.in_reach(&client_of(true, true), false);
+        assert_eq!(alarms.active(), []);
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+}
+
+#[test]
 fn the_alarm_says_what_to_check() {
     for (cause, to_check) in [
         (REFUSED, "`kafka.bootstrap_servers`"),

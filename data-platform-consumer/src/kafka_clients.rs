@@ -4,6 +4,7 @@
 //! about positions reaches what the service reaches. None of these clients ever joins the service's group or creates a topic,
 //! and only one that sets positions commits.
 
+pub(crate) mod reach;
 pub(crate) mod spans;
 
 use std::sync::{Mutex, PoisonError};

@@ -22,6 +22,7 @@ use crate::delivery::Record;
 use crate::delivery::call::{Call, Calls};
 use crate::delivery::dead_letters::DeadLetters;
 use crate::health::Health;
+use crate::kafka_clients::reach::Reach;
 use crate::settings::{DeliverySettings, KafkaSettings};
 
 /// How many records to read before looking into the mailbox again: a call that has ended waits for so long to be
@@ -46,6 +47,10 @@ pub(crate) struct Group {
     /// Calls that had ended when records were read last.
     ended_before: u64,
     pub(super) overseer: Overseer,
+    /// Whether the present client reaches any broker.
+    reach: Reach,
+    /// Clients in a row that were replaced as they reached none.
+    unreached_clients: u32,
     /// Whether the present client ever had partitions of the topic.
     client_knew_the_topic: bool,
     pub(super) topic: Arc<str>,
@@ -91,6 +96,8 @@ impl Group {
             last_report: None,
             ended_before: 0,
             overseer: Overseer::new(delivery.stall_timeout, Instant::now()),
+            reach: Reach::of_a_session(kafka.session_timeout),
+            unreached_clients: 0,
             client_knew_the_topic: false,
             drain_timeout: delivery.drain_timeout,
             commits: OffsetCommits::new(topic.clone(), kafka.commit_interval, Instant::now()),
@@ -276,6 +283,30 @@ impl Group {
         }
     }
 
+    /// What its statistics say, too. One that has reached no broker for long may never do so again by itself (see
+    /// [`crate::kafka_clients::reach`]).
+    pub(crate) fn client_reaches(&mut self, a_broker: bool, now: Instant) {
+        self.reach.looked(a_broker, now);
+        if a_broker {
+            self.unreached_clients = 0;
+        } else if self.reach.is_lost(now) && !self.client_is_broken {
+            let patience = self.reach.patience();
+            if self.unreached_clients == 0 {
+                tracing::warn!(
+                    "the Kafka client has reached no broker for {patience:?}, so it is replaced, and again each so long until one \
+                     is reached"
+                );
+            }
+            self.unreached_clients = self.unreached_clients.saturating_add(1);
+            self.client_is_broken = true;
+        }
+    }
+
+    /// Whether the last client was replaced for that, and how many before it.
+    pub(super) fn unreached_clients(&self) -> u32 {
+        self.unreached_clients
+    }
+
     /// Its statistics came at this time, with librdkafka's name for the state of its membership.
     pub(crate) fn client_said(&mut self, join_state: &str, now: Instant) {
         // `wait-unassign-call`, `wait-unassign-to-complete`, `wait-incr-unassign-to-complete`.
@@ -340,6 +371,7 @@ impl Group {
         self.client_is_broken = false;
         (self.unassigns_nothing_at, self.is_steady) = (None, false);
         self.client_knew_the_topic = false;
+        self.reach.begin();
         self.paused.clear();
         self.overseer.forget_all();
         self.tell_of_the_rest(false);

@@ -13,8 +13,9 @@
 //!
 //! The first client is set up before the thread starts, as properties that librdkafka refuses are a fault in the
 //! settings. A client that is beyond repair later (a fatal error, a rebalance that it refused, a partition
-//! that it no longer reads, a topic that was deleted) is replaced by a new one after a wait that grows. A Kafka that is away is not
-//! such a case: librdkafka reconnects by itself.
+//! that it no longer reads, a topic that was deleted) is replaced by a new one after a wait that grows. So is one that has reached
+//! no broker for longer than its session: librdkafka reconnects to a Kafka that was away by itself, but not if it has lost
+//! all its brokers ([`crate::kafka_clients::reach`]; `a_member_whose_client_has_lost_all_its_brokers_gets_a_new_one`).
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -72,7 +73,8 @@ impl PollLoop {
                 Ok(Ending::ClientIsBroken) => {}
                 Err(error) => tracing::error!("cannot set up the Kafka client: {error}"),
             }
-            if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT {
+            // One that reached no broker was given its time, which paces the next ones.
+            if started.elapsed() > LONGEST_WAIT_FOR_A_NEW_CLIENT || context.group().unreached_clients() > 0 {
                 wait = FIRST_WAIT_FOR_A_NEW_CLIENT;
             }
             wait_for_next_client(&context, wait);
@@ -90,7 +92,12 @@ fn wait_for_next_client(context: &GroupContext, wait: Duration) {
     group.forget_assignments();
     let rest = group.take_rest();
     let wait = rest.map_or(wait, |rest| rest.max(wait));
-    tracing::warn!("a new Kafka client is set up in {wait:?}");
+    // An outage may last for days, and an alarm tells of it.
+    if group.unreached_clients() > 1 {
+        tracing::debug!("a new Kafka client is set up in {wait:?}");
+    } else {
+        tracing::warn!("a new Kafka client is set up in {wait:?}");
+    }
     let deadline = Instant::now() + wait;
     while Instant::now() < deadline && !group.is_stopping() {
         group.await_only_signals(deadline.saturating_duration_since(Instant::now()));
@@ -106,9 +113,10 @@ fn wait_for_next_client(context: &GroupContext, wait: Duration) {
 }
 
 fn join(context: &GroupContext, wake: &Sender<Signal>) -> KafkaResult<Arc<GroupConsumer>> {
-    let (config, topic, group_id) = {
+    let (config, topic, group_id, is_one_of_many) = {
         let group = context.group();
-        (group.config.clone(), group.kafka.topic.clone(), group.kafka.group_id.clone())
+        let is_one_of_many = group.unreached_clients() > 1;
+        (group.config.clone(), group.kafka.topic.clone(), group.kafka.group_id.clone(), is_one_of_many)
     };
     let mut consumer: GroupConsumer = config.create_with_context(context.clone())?;
     let wake = wake.clone();
@@ -117,7 +125,13 @@ fn join(context: &GroupContext, wake: &Sender<Signal>) -> KafkaResult<Arc<GroupC
         wake.send(Signal::Readable).ok();
     });
     consumer.subscribe(&[&topic])?;
-    tracing::info!(kafka.topic = topic, kafka.group = group_id, "joining group {group_id} to read {topic}");
+    if !is_one_of_many {
+        tracing::info!(
+            kafka.topic = topic,
+            kafka.group = group_id,
+            "joining group {group_id} to read {topic}"
+        );
+    }
     Ok(Arc::new(consumer))
 }
 

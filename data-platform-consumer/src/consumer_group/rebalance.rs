@@ -29,6 +29,7 @@ use super::positions::{self, Start, StartPosition};
 use super::watchdog::Reach;
 use super::{GroupConsumer, offset_commits};
 use crate::health::{BrokerReach, Health};
+use crate::kafka_clients::reach::reaches_a_broker;
 
 /// These are told elsewhere, in our words: a connection that failed comes as an error too, once and not at every
 /// attempt, a session that timed out as an assignment that was lost, and requests that timed out as what came of it.
@@ -99,6 +100,7 @@ impl ClientContext for GroupContext {
         let coordinator = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up");
         self.health.in_reach(&brokers, coordinator);
         let mut group = self.group();
+        group.client_reaches(reaches_a_broker(&statistics), Instant::now());
         if let Some(said) = &statistics.cgrp {
             group.client_said(&said.join_state, Instant::now());
         }

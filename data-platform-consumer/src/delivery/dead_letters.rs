@@ -5,10 +5,13 @@
 //! in sync (`a_dead_letter_that_is_refused_holds_the_position_until_it_is_taken`), so a crash in between parks it twice rather than never.
 //!
 //! The producer is made when the first record is at fault, which in most processes never happens. It reports into the poll
-//! thread's mailbox, like a call. One that has failed for good is replaced.
+//! thread's mailbox, like a call. One that has failed for good is replaced, and so is one that has reached no broker for long and
+//! may never do so again ([`crate::kafka_clients::reach`];
+//! `a_dead_letter_whose_producer_has_lost_all_its_brokers_is_written_by_another`): what is still in its queue is reported as the
+//! time-out says, and it is kept until then.
 
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -17,11 +20,13 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 use shared_messages::OccurredAt;
 use shared_messages::dead_letter::{DeadLetter, OriginalRecord, is_dead_letter_header};
 
 use super::{Record, RecordPosition};
 use crate::consumer_group::{AssignmentEpoch, Parking, Signal};
+use crate::kafka_clients::reach::{Reach, reaches_a_broker};
 use crate::kafka_clients::{self, told_with_cure};
 use crate::settings::KafkaSettings;
 
@@ -44,14 +49,18 @@ pub(crate) struct DeadLetters {
     group_id: String,
     config: ClientConfig,
     mailbox: Sender<Signal>,
+    session_timeout: Duration,
     producer: Option<ThreadedProducer<Mailbox>>,
+    /// Replaced, as they reached no broker, and not answered for everything yet.
+    unreached: Vec<ThreadedProducer<Mailbox>>,
 }
 
 impl DeadLetters {
     pub(crate) fn new(kafka: &KafkaSettings, mailbox: Sender<Signal>) -> Self {
         let config = config(kafka);
         let (topic, group_id) = (kafka.dead_letter_topic(), kafka.group_id.clone());
-        Self { topic, group_id, config, mailbox, producer: None }
+        let session_timeout = kafka.session_timeout;
+        Self { topic, group_id, config, mailbox, session_timeout, producer: None, unreached: Vec::new() }
     }
 
     /// Sends it on its way. Exactly one report follows.
@@ -73,7 +82,7 @@ impl DeadLetters {
     ) -> Result<(), (KafkaError, Box<ParkingReport>)> {
         let headers = self.headers(parking, now);
         let topic = self.topic.clone();
-        let producer = match self.producer() {
+        let producer = match self.producer(now) {
             Ok(producer) => producer,
             Err(error) => return Err((error, report)),
         };
@@ -88,12 +97,19 @@ impl DeadLetters {
         producer.send(record).map_err(|(error, record)| (error, record.delivery_opaque))
     }
 
-    fn producer(&mut self) -> KafkaResult<&ThreadedProducer<Mailbox>> {
+    fn producer(&mut self, now: Instant) -> KafkaResult<&ThreadedProducer<Mailbox>> {
+        self.unreached.retain(|producer| producer.in_flight_count() > 0);
+        let lost = self.producer.take_if(|producer| producer.client().context().reach().is_lost(now));
+        if let Some(lost) = lost {
+            tracing::warn!("the Kafka client that writes dead letters reaches no broker, so it is replaced");
+            self.unreached.push(lost);
+        }
         let usable = self.producer.take().filter(|producer| producer.client().fatal_error().is_none());
         let producer = if let Some(producer) = usable {
             producer
         } else {
-            let context = Mailbox { topic: self.topic.clone(), mailbox: self.mailbox.clone() };
+            let reach = Mutex::new(Reach::of_a_session(self.session_timeout));
+            let context = Mailbox { topic: self.topic.clone(), mailbox: self.mailbox.clone(), reach };
             self.config.create_with_context(context)?
         };
         Ok(self.producer.insert(producer))
@@ -139,6 +155,8 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
         .set("message.max.bytes", "16777216")
         // Partitions that an operator adds to the topic are seen within this time.
         .set("topic.metadata.refresh.interval.ms", "5000")
+        // They say whether it reaches a broker.
+        .set("statistics.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Warning);
     config
 }
@@ -146,9 +164,20 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
 struct Mailbox {
     topic: String,
     mailbox: Sender<Signal>,
+    reach: Mutex<Reach>,
+}
+
+impl Mailbox {
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientContext for Mailbox {
+    fn stats(&self, statistics: Statistics) {
+        self.reach().looked(reaches_a_broker(&statistics), Instant::now());
+    }
+
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         // What comes of it is told by an alarm, in our words.
         tracing::debug!(target: "librdkafka", facility, "librdkafka, dead letters: {message}");

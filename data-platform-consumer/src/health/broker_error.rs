@@ -34,6 +34,17 @@ impl<'a> BrokerError<'a> {
     }
 }
 
+/// A broker that answers, but not to us, is another matter than one that does not answer.
+pub(super) fn what_to_check(cause: &str) -> &'static str {
+    if cause.contains("SASL") {
+        "the user and password in `kafka.properties` (`sasl.mechanism`, `sasl.username`, `sasl.password`)"
+    } else if cause.contains("SSL") || cause.contains("certificate") {
+        "the certificates in `kafka.properties` (`ssl.ca.location` and its neighbours)"
+    } else {
+        "that the brokers run, that `kafka.bootstrap_servers` names them, and that `security.protocol` is theirs"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::BrokerError;

@@ -6,11 +6,13 @@ mod broker;
 mod member;
 mod outages;
 mod platform;
+mod proxy;
 
 mod away;
 mod dead_letters;
 mod delivering;
 mod handing_over;
+mod losing_brokers;
 mod stalling;
 mod stopping;
 mod stopping_partitions;
