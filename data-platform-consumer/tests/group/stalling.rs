@@ -14,7 +14,14 @@ fn a_member_that_holds_calls_for_ever_leaves_and_another_takes_over() {
     let stuck = |call: &Receipt| if call.member == "stuck" { Answer::TakeAtTheGate } else { Answer::Take };
     let (broker, platform) = (Broker::with_partitions(1), Platform::with(stuck));
     (1..=3).for_each(|order| broker.order(0, order));
-    let member = Member::join("stuck", &broker, &platform, &[IMPATIENT, ("DELIVERY__DRAIN_TIMEOUT", "0s")]);
+    // With so few places left it does not come back after its rest, before the other one has joined.
+    let few_places = [
+        IMPATIENT,
+        ("DELIVERY__DRAIN_TIMEOUT", "0s"),
+        ("DELIVERY__IN_FLIGHT_LIMIT", "4"),
+        ("DELIVERY__WINDOW", "4"),
+    ];
+    let member = Member::join("stuck", &broker, &platform, &few_places);
     platform.await_calls("its calls", |calls| calls.len() == 3);
     let (_, detail) = member.await_alarm(STALLED);
     assert!(detail.contains("[0]") && detail.contains("delivery.stall_timeout"), "{detail}");
