@@ -222,7 +222,7 @@ async fn what_is_released_in_several_transactions_is_published_in_the_order_of_e
     ))
     .await;
     let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
-    relay.until_floor(ROWS as i64).await;
+    relay.until_floor(i64::try_from(ROWS).unwrap()).await;
     let releasing = answer_of_command(&shop, &["outbox", "quarantine", "release", "--all"]);
     let committing = async {
         for row in ROWS + 1..=ROWS + 200 {
