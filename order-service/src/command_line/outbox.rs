@@ -88,6 +88,16 @@ pub(super) enum OutboxCommandError {
     /// The database.
     #[error("{0}; nothing is known to have changed")]
     Database(#[from] DatabaseError),
+    /// A release that stopped in the middle.
+    #[error(
+        "{released} rows are known to be released, and not the others: {cause}; do it again for what is left"
+    )]
+    Released {
+        /// So many were, before.
+        released: usize,
+        /// Why it stopped.
+        cause: DatabaseError,
+    },
     /// Nothing is selected.
     #[error("no row in quarantine is meant by that; see `order-service outbox quarantine list`")]
     NothingSelected,
@@ -131,9 +141,7 @@ pub(super) async fn run(command: OutboxCommand, database: &Database) -> Result<(
             show(Listed::of(rows, limit), form)
         }
         OutboxCommand::Quarantine(QuarantineCommand::Release(keys)) => {
-            let selection = keys.selection();
-            let released = quarantine::release(&mut session, &selection);
-            let released = database.change_within_limit(released).await?;
+            let released = release(database, &mut session, &keys.selection()).await?;
             done(released, "released: the instance that publishes will send them, in the order of their keys")
         }
         OutboxCommand::Quarantine(QuarantineCommand::Discard { which, yes }) => {
@@ -172,6 +180,24 @@ fn show(listed: Listed, form: Form) -> Result<(), OutboxCommandError> {
         lines.push(format!("there are more: these are the first {}; see --limit", rows.len()));
     }
     write(&lines)
+}
+
+/// In transactions of a bounded size: orders wait for none of them, and the relay for none for long.
+async fn release(
+    database: &Database,
+    session: &mut Session,
+    selection: &Selection,
+) -> Result<usize, OutboxCommandError> {
+    let (mut released, mut above) = (0, i64::MIN);
+    loop {
+        let batch = database.change_within_limit(quarantine::release(session, selection, above)).await;
+        let batch = batch.map_err(|cause| OutboxCommandError::Released { released, cause })?;
+        released += batch.len();
+        if batch.len() < quarantine::RELEASED_AT_ONCE {
+            return Ok(released);
+        }
+        above = batch.into_iter().max().unwrap_or(above);
+    }
 }
 
 async fn discard(

@@ -106,33 +106,50 @@ pub async fn list(
     Ok(rows.load(&mut session).await?)
 }
 
-/// Puts the selected rows back into the outbox, with the seq that they had; how many. The relay is told to look for them, and
-/// from where, as its reads begin above them.
+/// How many rows a transaction of a release moves.
+pub const RELEASED_AT_ONCE: usize = 1000;
+
+/// Puts selected rows back into the outbox, with the seq that they had: the lowest [`RELEASED_AT_ONCE`] above a seq; which. The relay is
+/// told to look for them, and from where, as its reads begin above them. Whoever calls it again goes on above the last: what
+/// is still refused has come back meanwhile. What is left of a key stays held, so nothing overtakes.
 ///
-/// A relay that is moving a row of the key here at this moment is waited for, and one that begins to waits: the row would else
-/// stay behind in quarantine, though its key was released.
+/// A relay that is moving a row of the key here at this moment is waited for, and one that begins to has to come later: the row
+/// would else stay behind in quarantine, though its key was released.
 ///
 /// # Errors
 /// [`DatabaseError`].
-pub async fn release(session: &mut Session, selection: &Selection) -> Result<usize, DatabaseError> {
+pub async fn release(
+    session: &mut Session,
+    selection: &Selection,
+    above: i64,
+) -> Result<Vec<i64>, DatabaseError> {
     let released = format!(
-        "WITH released AS (DELETE FROM outbox_quarantine WHERE {} RETURNING {COLUMNS}), \
+        "WITH released AS (DELETE FROM outbox_quarantine WHERE seq = ANY(ARRAY(\
+             SELECT seq FROM outbox_quarantine WHERE {} AND seq > {above} ORDER BY seq LIMIT {RELEASED_AT_ONCE})) \
+             RETURNING {COLUMNS}), \
          told AS (UPDATE relay_lease SET rescans = rescans + 1, \
              published_up_to = least(published_up_to, (SELECT min(seq) - 1 FROM released)), \
              published_at_rescans = CASE WHEN published_at_rescans = rescans THEN rescans + 1 ELSE published_at_rescans END) \
-         INSERT INTO outbox ({COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {COLUMNS} FROM released",
+         INSERT INTO outbox ({COLUMNS}) OVERRIDING SYSTEM VALUE SELECT {COLUMNS} FROM released RETURNING seq",
         condition(selection)
     );
     let in_transaction = session.transaction(async |session| {
         session.batch_execute("LOCK TABLE outbox_quarantine IN SHARE ROW EXCLUSIVE MODE").await?;
         let released = diesel::sql_query(released);
         match selection {
-            Selection::All => released.execute(session).await,
-            Selection::Key(key) => released.bind::<Text, _>(key).execute(session).await,
-            Selection::Seq(seq) => released.bind::<BigInt, _>(seq).execute(session).await,
+            Selection::All => released.load(session).await,
+            Selection::Key(key) => released.bind::<Text, _>(key).load(session).await,
+            Selection::Seq(seq) => released.bind::<BigInt, _>(seq).load(session).await,
         }
     });
-    in_transaction.await.map_err(DatabaseError::of_change)
+    let released: Vec<Released> = in_transaction.await.map_err(DatabaseError::of_change)?;
+    Ok(released.into_iter().map(|row| row.seq).collect())
+}
+
+#[derive(QueryableByName)]
+struct Released {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
 }
 
 /// Deletes the selected rows: their events are never published. Which they were.

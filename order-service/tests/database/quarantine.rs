@@ -55,7 +55,8 @@ pub(crate) async fn cure(shop: &Shop) {
 }
 
 pub(crate) async fn release(shop: &Shop, selection: Selection) -> usize {
-    quarantine::release(&mut shop.database.session().await.unwrap(), &selection).await.unwrap()
+    let session = &mut shop.database.session().await.unwrap();
+    quarantine::release(session, &selection, 0).await.unwrap().len()
 }
 
 fn each_produce_fails(
@@ -124,7 +125,7 @@ async fn a_row_that_is_just_moving_into_quarantine_is_released_with_its_key(rig:
         let database = shop.database.clone();
         tokio::spawn(async move {
             let selection = Selection::Key("bad".to_owned());
-            quarantine::release(&mut database.session().await.unwrap(), &selection).await.unwrap()
+            quarantine::release(&mut database.session().await.unwrap(), &selection, 0).await.unwrap().len()
         })
     };
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox_quarantine'::regclass \

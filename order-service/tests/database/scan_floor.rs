@@ -1,6 +1,7 @@
 //! The scan floor moves up behind what was published, and no row is ever left below it.
 
 use crate::cases;
+use crate::crash_points::process::answer_of_command;
 use crate::quarantine::{cure, release, with_a_bad_key};
 use crate::relaying::{
     RunningRelay, TOPIC, assert_in_order, broker, commit, commit_many, distinct, message, number,
@@ -23,6 +24,7 @@ cases!(
     rows_that_come_back_from_below_the_floor_are_published,
     a_row_that_fails_below_the_floor_is_read_again,
     what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning,
+    what_is_released_in_several_transactions_is_published_in_the_order_of_each_key,
     what_is_discarded_is_not_looked_for,
 );
 
@@ -207,6 +209,35 @@ async fn what_is_released_is_looked_for_where_it_was_and_not_from_the_beginning(
     until_outbox_has(&shop, 0).await;
     relay.until_floor(DEAD_ROWS + 4).await;
     assert_few_were_read(&shop, relay, snapshot).await;
+}
+
+/// As are rows of those keys that are committed meanwhile.
+async fn what_is_released_in_several_transactions_is_published_in_the_order_of_each_key(rig: Arc<Rig>) {
+    const ROWS: usize = 2_500;
+    let (shop, broker) = (rig.shop().await, broker());
+    shop.execute(&format!(
+        "INSERT INTO outbox_quarantine (seq, topic, key, event_id, payload, headers, created_at) \
+         SELECT n, 'order-completed', 'key ' || n % 20, gen_random_uuid(), n, '{{}}', 'epoch' \
+         FROM generate_series(1, {ROWS}) AS n; SELECT setval('outbox_seq_seq', {ROWS})"
+    ))
+    .await;
+    let relay = RunningRelay::start(&shop, &relay_settings(&shop, &broker, &[]), WakeUp::default());
+    relay.until_floor(i64::try_from(ROWS).unwrap()).await;
+    let releasing = answer_of_command(&shop, &["outbox", "quarantine", "release", "--all"]);
+    let committing = async {
+        for row in ROWS + 1..=ROWS + 200 {
+            commit(&shop, vec![message(&format!("key {}", row % 20), row)], WakeUp::default()).await;
+        }
+    };
+    let ((status, told), ()) = tokio::join!(releasing, committing);
+    assert!(status == 0 && told.contains("released"), "{told}");
+    // What was committed before its key was released has followed it, behind what that release has seen.
+    while shop.number("SELECT count(*) FROM outbox_quarantine").await > 0 {
+        release(&shop, Selection::All).await;
+    }
+    assert_in_order(&records_until(&broker, |records| distinct(records) == ROWS + 200));
+    until_outbox_has(&shop, 0).await;
+    relay.stop().await;
 }
 
 async fn what_is_discarded_is_not_looked_for(rig: Arc<Rig>) {

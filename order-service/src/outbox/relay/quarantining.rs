@@ -178,7 +178,9 @@ impl Relay {
             }
             let along = std::mem::take(&mut self.held.along);
             if released == 0 {
-                along.into_iter().for_each(|seq| self.is_gone(seq));
+                for seq in along {
+                    self.is_gone(seq);
+                }
             }
             if released > 0 {
                 // An operator has released their key, or is about to.
