@@ -48,12 +48,7 @@ impl Relay {
         }
         self.replacements.replaced(Instant::now());
         self.metrics.producers_replaced.inc();
-        warn!("the producer failed for good and is replaced; its events are sent again: {cause}");
-        self.alarms.raise(
-            PUBLISHING_FAILS,
-            "",
-            format!("the producer failed for good and is replaced: {cause}"),
-        );
+        warn!("the producer is of no use any more and is replaced; its events are sent again: {cause}");
         let (sender, deliveries) = unbounded_channel();
         match EventPublisher::new(&self.kafka, sender, self.metrics.producer.clone()) {
             Ok(publisher) => {
@@ -66,7 +61,10 @@ impl Relay {
                 drop(self.parked.take_all());
                 self.progress.clear();
                 self.read_again_at = None;
+                // The next acknowledgement ends the alarm, so there must be something to acknowledge.
                 if let Some(lowest) = lowest {
+                    let told = format!("the producer is of no use any more and was replaced: {cause}");
+                    self.alarms.raise(PUBLISHING_FAILS, "", told);
                     self.floor.is_below(lowest);
                 }
             }
