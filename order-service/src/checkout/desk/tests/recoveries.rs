@@ -58,7 +58,8 @@ fn open_for(workers: usize, head_start: Duration) -> Counted {
 /// All tasks run on this one thread, and timers fire in the order of their times: a head start of nothing is over when a longer
 /// time is, and whoever could go on has gone on.
 async fn nothing_begins(counted: &mut Counted) {
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    let begun = tokio::time::timeout(Duration::from_millis(2), counted.batches.recv()).await;
+    assert!(begun.is_err(), "nothing begins");
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
