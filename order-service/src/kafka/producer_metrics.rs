@@ -65,6 +65,8 @@ impl ProducerMetrics {
         let brokers = || statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
         let connected = brokers().filter(|broker| broker.state == "UP").count();
         self.brokers_connected.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        // Who has not answered lately has no time that would be true.
+        self.round_trip.clear();
         for broker in brokers() {
             if let Some(window) = broker.rtt.as_ref().filter(|window| window.cnt > 0) {
                 let label = BrokerLabel { broker: broker.nodeid };
@@ -123,5 +125,16 @@ mod tests {
         );
         let round_trip = metrics.round_trip.get_or_create(&BrokerLabel { broker: 1 }).get();
         assert!((round_trip - 0.0025).abs() < f64::EPSILON, "{round_trip}");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_any_more_has_no_round_trip() {
+        let (metrics, mut counted) = (ProducerMetrics::default(), Counted::default());
+        metrics.show(&says(vec![broker(1, "UP", 0, 1_500), broker(2, "UP", 0, 1_500)]), &mut counted);
+        let silent = Broker { rtt: None, ..broker(1, "UP", 0, 0) };
+        metrics.show(&says(vec![silent]), &mut counted);
+        for broker in [1, 2] {
+            assert!(metrics.round_trip.get(&BrokerLabel { broker }).is_none(), "{broker}");
+        }
     }
 }
